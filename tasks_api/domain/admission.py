@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import floor
+from math import ceil, floor
 from typing import NamedTuple
 
 from tasks_api.domain.lines import (
     DAY,
     SECOND,
+    Horizon,
     Load,
     LoadChange,
     Wait,
+    count_runs,
     horizon_from,
     start_of_horizon,
     walk_line,
@@ -65,16 +67,24 @@ class Verdict:
     size: int = 0
     window: int = 0
     smallest_spread: int | None = None
+    # The runs that come, as a part of those that may start, if they are too many for
+    # the line ever to end.
+    overload: float = 0
+
+    @property
+    def seconds_to_start(self) -> int:
+        return ceil(self.latest_start - _SAME)
 
 
 def judge(change: LoadChange, capacity: Capacity, *, now: datetime) -> Verdict:
     """Judge whether a lane can bear a change of its loads.
 
     The new loads fit if no run starts, because of the change, a second or more after
-    the end of its window. A window lasts at least as long as the capacity's patience.
+    the end of its window; a window lasts at least as long as the capacity's patience.
+    And they may not bring more runs in the long run than may start.
     """
     verdict = _judge(change, capacity, now)
-    if verdict.fits:
+    if verdict.fits or verdict.overload:
         return verdict
     found = _find_spread(change, capacity, now)
     return replace(verdict, smallest_spread=found)
@@ -85,6 +95,8 @@ def _judge(change: LoadChange, capacity: Capacity, now: datetime) -> Verdict:
     if start is None:
         return Verdict(True, 0)
     horizon = horizon_from(start, [*change.kept, *change.new])
+    if (overload := _overload(change, capacity, horizon)) > 0:
+        return Verdict(False, 0, horizon.last, overload=overload)
     latest, worst, by_most = 0.0, None, 0.0
     for wait in walk_line(change, rate=capacity.rate, horizon=horizon):
         latest = max(latest, wait.load.window + wait.seconds)
@@ -101,6 +113,16 @@ def _judge(change: LoadChange, capacity: Capacity, now: datetime) -> Verdict:
         worst.load.size,
         worst.load.window,
     )
+
+
+def _overload(change: LoadChange, capacity: Capacity, horizon: Horizon) -> float:
+    """Return the part of the capacity that a change asks for, if it is more than all."""
+    most = capacity.rate * (horizon.end - horizon.last).total_seconds()
+    new, gone = (count_runs(each, horizon) for each in (change.new, change.gone))
+    if new <= gone:
+        return 0
+    due = count_runs(change.kept, horizon) + new
+    return due / most if due > most + _SAME else 0
 
 
 def _lateness(wait: Wait, capacity: Capacity) -> float:

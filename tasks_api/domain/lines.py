@@ -58,10 +58,11 @@ class LoadChange(NamedTuple):
 
 
 class Horizon(NamedTuple):
-    """The time in which a line is looked at."""
+    """The time in which a line is looked at; what comes repeats itself from `last` on."""
 
     start: datetime
     end: datetime
+    last: datetime
 
 
 class Wait(NamedTuple):
@@ -111,10 +112,20 @@ def horizon_from(start: datetime, loads: Sequence[Load]) -> Horizon:
     end = start + WEEK
     repeats = lcm(*(_period_of(each.schedule) // SECOND for each in loads)) * SECOND
     if repeats >= WEEK:
-        return Horizon(start, end)
+        return Horizon(start, end, start)
     begins = (each.schedule.first_from(start) for each in loads)
     latest = max((at for at in begins if at is not None and at < end), default=start)
-    return Horizon(start, min(end, latest + 2 * repeats))
+    end = min(end, latest + 2 * repeats)
+    return Horizon(start, end, max(start, end - repeats))
+
+
+def count_runs(loads: Iterable[Load], horizon: Horizon) -> int:
+    """Return how many runs are due in the last part of a horizon."""
+    part = Horizon(horizon.last, horizon.end, horizon.last)
+    return sum(
+        load.size * sum(1 for _ in moments_of(load.with_window(0), part))
+        for load in loads
+    )
 
 
 def _period_of(schedule: Schedule) -> timedelta:

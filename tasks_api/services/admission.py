@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil
 from typing import NamedTuple
 
 from django.db import transaction
@@ -143,7 +142,6 @@ def _brings_the_same(lane: RatedLane, wanted: Wanted) -> bool:
     return (
         task is not None
         and task.lane_id == lane.id
-        and task.admit == spec.admit
         and (
             key_of_task(task) == key_of_spec(spec)
             or (spec.spread_auto and placing.keeps_place(wanted))
@@ -196,10 +194,12 @@ def explain(refused: LaneVerdict) -> str:
     lane, verdict = refused.lane, refused.verdict
     assert verdict.at is not None
     rate = f"{lane.capacity.limit:,} in {lane.capacity.per // SECOND:,} s"
+    lets = f"Lane {lane.name} lets runs start at a rate of {rate}"
+    if verdict.overload:
+        return f"{lets}. Its tasks would bring {verdict.overload:.3g} times as many"
     late = (
-        f"Lane {lane.name} lets runs start at a rate of {rate}. A run that is due at "
-        f"{format_timestamp(verdict.at)} would start {ceil(verdict.latest_start):,} s "
-        f"later, where {verdict.allowed:,.0f} s are allowed"
+        f"{lets}. A run that is due at {format_timestamp(verdict.at)} would start "
+        f"{verdict.seconds_to_start:,} s later, where {verdict.allowed:,.0f} s are allowed"
     )
     if verdict.smallest_spread is None:
         return f"{late}; no spread of the task would change that"

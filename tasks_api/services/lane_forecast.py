@@ -139,7 +139,8 @@ def _measure_waits(found: LaneForecast, loads: list[Load], first: datetime) -> N
         return
     if found.waiting:
         loads = [Load(found.waiting, Once(first)), *loads]
-    horizon = Horizon(first.replace(microsecond=0), found.buckets.end)
+    start = first.replace(microsecond=0)
+    horizon = Horizon(start, found.buckets.end, start)
     waits = walk_line(
         LoadChange((), loads),
         rate=found.capacity.rate,

@@ -15,7 +15,7 @@ from tasks_api.domain.schedules import Cron, Interval
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
-DAY = Horizon(NOW, NOW + 24 * HOUR)
+DAY = Horizon(NOW, NOW + 24 * HOUR, NOW)
 
 
 def hourly(size: int, second: int = 0, window: int = 0) -> Load:
@@ -83,7 +83,11 @@ def test_a_window_that_reaches_over_several_moments_counts_at_each() -> None:
     flow = replace(hourly(3600), window=3000)
 
     found = choose_places(
-        every_minute, [flow], rate=5, longest=59, horizon=Horizon(NOW, NOW + 2 * HOUR)
+        every_minute,
+        [flow],
+        rate=5,
+        longest=59,
+        horizon=Horizon(NOW, NOW + 2 * HOUR, NOW),
     )
 
     assert found == (59, [0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Any
 
 from tasks_api.api import openapi
@@ -75,13 +74,13 @@ def _render_verdict(each: LaneVerdict) -> dict[str, Any]:
         },
         "fits": verdict.fits,
         "tasks": len(each.indexes),
-        "latest_start": ceil(verdict.latest_start),
+        "latest_start": verdict.seconds_to_start,
     }
     if verdict.fits:
         return shown
     return {
         **shown,
-        "allowed": ceil(verdict.allowed),
+        "allowed": round(verdict.allowed),
         "at": format_optional_timestamp(verdict.at),
         "smallest_spread": verdict.smallest_spread,
         "message": admission.explain(each),
