@@ -20,6 +20,7 @@ from scheduler_client.long_work import LongWork
 from scheduler_client.models import (
     Account,
     AccountDifference,
+    AdmissionVerdict,
     Attempt,
     AuditEntry,
     Channel,
@@ -31,6 +32,7 @@ from scheduler_client.models import (
     HourBalance,
     HourStats,
     IssuedToken,
+    LaneForecast,
     NewSigningSecret,
     Plan,
     PlanStep,
@@ -51,6 +53,7 @@ from scheduler_client.webhooks import Delivery, verify
 __all__ = [
     "Account",
     "AccountDifference",
+    "AdmissionVerdict",
     "ApiError",
     "Attempt",
     "AuditEntry",
@@ -69,6 +72,7 @@ __all__ = [
     "HourBalance",
     "HourStats",
     "IssuedToken",
+    "LaneForecast",
     "LongWork",
     "NewSigningSecret",
     "NotFound",
