@@ -28,18 +28,18 @@ def lane_of(source: str, tenant: str) -> str:
 # Gives the next living tasks of a tenant their lanes, in the order of their ids. A task
 # that keeps its lane is not written.
 ASSIGN_LANES = f"""
-    WITH some AS MATERIALIZED (
+    WITH batch AS MATERIALIZED (
         SELECT task.id, {lane_of("task", "task.tenant_id")} AS new_lane_id
         FROM tasks_api_task task
         WHERE task.tenant_id = %(tenant)s AND task.ended_at IS NULL
             AND task.id > %(after)s::uuid AND task.lane_name = ''
-        ORDER BY task.id LIMIT {{limit}}
+        ORDER BY task.id LIMIT {{limit}} FOR NO KEY UPDATE
     ), changed AS (
-        UPDATE tasks_api_task task SET lane_id = some.new_lane_id
-        FROM some WHERE task.id = some.id AND task.lane_id IS DISTINCT FROM new_lane_id
+        UPDATE tasks_api_task task SET lane_id = batch.new_lane_id
+        FROM batch WHERE task.id = batch.id AND task.lane_id IS DISTINCT FROM new_lane_id
         RETURNING task.id
     )
-    SELECT (SELECT id FROM some ORDER BY id DESC LIMIT 1), array(SELECT id FROM changed)
+    SELECT (SELECT id FROM batch ORDER BY id DESC LIMIT 1), array(SELECT id FROM changed)
 """
 
 # Gives some tasks their lanes.
@@ -76,7 +76,6 @@ PACE_LINE = """
         FROM tasks_api_run_live
         WHERE lane_id = %(lane)s AND state = 'pending' AND NOT is_next
             AND attempt_count = 0
-        FOR UPDATE SKIP LOCKED
     ) AS line
     WHERE run.id = line.id
 """

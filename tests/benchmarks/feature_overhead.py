@@ -69,6 +69,31 @@ def measure_policies(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
                 yield compare_bursts(number, kind, bursts)
 
 
+# A lane that is wide enough to admit a burst at once, in batches.
+LANE = "bench"
+
+
+def measure_lanes(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
+    """{count} tasks of a lane due at the same moment, in turn with as many without a lane; periodic ones, and one-time ones."""
+    with benchmark_harness() as harness:
+        harness.store_wide_lane(LANE)
+
+        def burst(tasks: int, every: timedelta | None, **fields: object) -> Figures:
+            at = time_after_storing(tasks)
+            harness.store_tasks(tasks, first=at, every=every, fields=fields)
+            return measure_one_burst(harness, tasks, at)
+
+        kinds = (("periodic: ", HOURLY), ("one-time: ", None))
+        for _, every in kinds:
+            burst(WARM_UP_TASKS, every)
+            burst(WARM_UP_TASKS, every, lane=LANE)
+        for number in range(rounds):
+            for kind, every in kinds:
+                plain = partial(burst, count, every)
+                laned = partial(plain, lane=LANE)
+                yield compare_bursts(number, kind, {"plain": plain, "laned": laned})
+
+
 def compare_bursts(number: int, kind: str, bursts: Mapping[str, Burst]) -> Figures:
     """Run the bursts one after the other, in every other round in reverse order."""
     order = list(bursts) if number % 2 == 0 else list(bursts)[::-1]

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
+import psycopg
 import requests
 
 from scheduler_service.local.postgres import Postgres
@@ -42,6 +43,12 @@ _OPEN_RUNS = """
 _LAST_RECORD = """
     SELECT extract(epoch FROM max(finished_at)) FROM tasks_api_run
     WHERE scheduled_for >= to_timestamp(%s)
+"""
+
+_STORE_LANE = """
+    INSERT INTO tasks_api_lane (tenant_id, name, created_at, rate_limit, rate_per, burst,
+        concurrency)
+    SELECT id, %s, now(), 1000000, 'hour', 500000, 1000000 FROM accounts_tenant
 """
 
 
@@ -145,6 +152,11 @@ class BenchmarkHarness(Harness):
         )
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+    def store_wide_lane(self, name: str) -> None:
+        """Store a lane whose limits are so high that no burst reaches them."""
+        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+            connection.execute(_STORE_LANE, [name])
 
     def store_idle_tasks(self, count: int, token: str = "") -> None:
         """Store tasks that are not due for years."""

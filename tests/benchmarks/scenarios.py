@@ -46,6 +46,7 @@ MEASURES: dict[str, Measure] = {
     "queue": pull_queue.measure_queue,
     "retention": retention.measure_retention,
     "policies": feature_overhead.measure_policies,
+    "lanes": feature_overhead.measure_lanes,
     "history": history.measure_history,
     "profile": cpu_profiles.measure_profile,
     "peers": job_queues.measure_peers,

@@ -81,7 +81,7 @@ def _read_rate(value: object) -> dict[str, Any]:
     if limit is None:
         raise InvalidTask("rate.limit", "Missing key: rate.limit")
     per = rate.get("per", "second")
-    if per not in PERIODS:
+    if not isinstance(per, str) or per not in PERIODS:
         raise InvalidTask(
             "rate.per",
             "Invalid value of rate.per. Value should be second, minute or hour",

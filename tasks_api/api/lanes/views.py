@@ -87,7 +87,7 @@ class LaneDetail(LanesView):
 
 
 class PauseLane(LanesView):
-    scopes: ClassVar = {"POST": Scope.ADMIN}
+    for_tenant_admins: ClassVar = True
 
     @schema.pause_lane
     def post(self, request: Request, lane: str) -> Response:
@@ -97,7 +97,7 @@ class PauseLane(LanesView):
 
 
 class ResumeLane(LanesView):
-    scopes: ClassVar = {"POST": Scope.ADMIN}
+    for_tenant_admins: ClassVar = True
 
     @schema.resume_lane
     def post(self, request: Request, lane: str) -> Response:

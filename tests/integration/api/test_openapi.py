@@ -43,7 +43,7 @@ CREDENTIALS: tuple[list[dict[str, Any]], ...] = (
 
 PRODUCTS = (
     *("Tasks", "Runs", "Long work", "Cron jobs", "Timers", "Rest jobs"),
-    *("Pull queue", "Channels", "Access", "Operations"),
+    *("Pull queue", "Lanes", "Channels", "Access", "Operations"),
 )
 
 

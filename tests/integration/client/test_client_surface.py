@@ -30,7 +30,7 @@ from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC
 # First segments of paths. The other wire formats have clients of their own.
 COVERED_SEGMENTS = {"tasks", "runs", "tokens", "users", "signing-secrets", "audit"}
 COVERED_SEGMENTS |= {"stats", "account", "forecast"}
-COVERED_SEGMENTS |= {"channels", "rules"}
+COVERED_SEGMENTS |= {"channels", "rules", "lanes"}
 OTHER_SEGMENTS = {"", "api", "cron", "delete", "insert"}
 OTHER_SEGMENTS |= {"complete", "enqueue", "heartbeat", "next", "queues", "reschedule"}
 OTHER_SEGMENTS |= {"health", "healthz", "readyz"}
@@ -59,6 +59,9 @@ CHANNEL |= {"max_per_hour": 5, "paused": False}
 QUIET = {"from": "22:00", "to": "07:00", "timezone": "UTC"}
 RULE: dict[str, Any] = {"task_id": ID, "tag": "a", "streak": 3, "late_after": 60}
 RULE |= {"digest_seconds": 300, "quiet_hours": QUIET, "paused": False}
+
+LANE: dict[str, Any] = {"host": "api.example.com", "concurrency": 5}
+LANE |= {"rate": {"limit": 20}, "breaker": {"after": 10, "for": 30}}
 
 Call = Callable[[Client], Any]
 
@@ -148,6 +151,13 @@ CALLS: dict[str, Call] = {
         ID, channel_id=ID, events=["run.failed"], **RULE
     ),
     "remove_rule": lambda c: c.remove_rule(ID),
+    "list_lanes": lambda c: next(c.list_lanes()),
+    "create_lane": lambda c: c.create_lane("crm", **LANE),
+    "get_lane": lambda c: c.get_lane("crm"),
+    "change_lane": lambda c: c.change_lane("crm", **LANE),
+    "remove_lane": lambda c: c.remove_lane("crm"),
+    "pause_lane": lambda c: c.pause_lane("crm", reason="x", until=TIME),
+    "resume_lane": lambda c: c.resume_lane("crm"),
     "list_audit_entries": lambda c: next(
         c.list_audit_entries(
             actor="ann@acme", action="task.", object_id=ID, **TIME_RANGE

@@ -5,11 +5,12 @@ from __future__ import annotations
 from scheduler_client.access_methods import AccessMethods
 from scheduler_client.channel_methods import ChannelMethods
 from scheduler_client.connection import Connection
+from scheduler_client.lane_methods import LaneMethods
 from scheduler_client.run_methods import RunMethods
 from scheduler_client.task_methods import TaskMethods
 
 
-class Client(TaskMethods, RunMethods, AccessMethods, ChannelMethods):
+class Client(TaskMethods, RunMethods, AccessMethods, ChannelMethods, LaneMethods):
     """A client with one token. Use one per thread, and close it, or use it in a `with`.
 
     Methods are named as the operations in the OpenAPI document of the service. `timeout`

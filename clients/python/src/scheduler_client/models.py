@@ -56,6 +56,7 @@ class Task:
     content_type: str | None = None
     long_work: Mapping[str, int] | None = None
     pause_after_failures: int | None = None
+    lane: str | None = None
     paused: bool = False
     pause_reason: str | None = None
     resume_at: datetime | None = None
@@ -405,6 +406,23 @@ class AuditEntry:
     action: str
     objects: list[str]
     changes: Mapping[str, Any]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The limits that tasks of a target keep together, and what the lane does now.
+
+    `state` has how many runs wait and are running, and whether and why nothing starts.
+    """
+
+    name: str
+    created_at: datetime
+    state: Mapping[str, Any]
+    host: str | None = None
+    rate: Mapping[str, Any] | None = None
+    concurrency: int | None = None
+    breaker: Mapping[str, int] | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

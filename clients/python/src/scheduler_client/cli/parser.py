@@ -8,6 +8,7 @@ import os
 from scheduler_client.cli import (
     access_commands,
     channel_commands,
+    lane_commands,
     listen_command,
     plan_commands,
     run_commands,
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     run_commands.add_commands(root)
     plan_commands.add_commands(root)
     access_commands.add_commands(root)
+    lane_commands.add_commands(root)
     channel_commands.add_commands(root)
     listen_command.add_command(root)
     return parser

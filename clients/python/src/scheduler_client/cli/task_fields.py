@@ -62,6 +62,7 @@ FIELD_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
             "help": "window over which fire times are spread, or auto",
         },
     ),
+    "--lane": ("lane", {"help": "lane whose limits the task keeps"}),
     "--name": ("name", {"help": "name of the task"}),
 }
 
