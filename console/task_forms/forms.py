@@ -78,7 +78,7 @@ class NumberOrTextField(forms.CharField):
     """A whole number, or a word that the API knows or refuses."""
 
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+        text = super().to_python(value) or ""
         is_number = text.isascii() and text.isdigit() and len(text) <= 9
         return int(text) if is_number else text
 
