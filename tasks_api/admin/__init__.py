@@ -5,6 +5,6 @@ No rule of the service lives here, and nothing here writes a task's rows by itse
 
 from __future__ import annotations
 
-from tasks_api.admin import channels, rollups, runs, schedules, tasks, tenants
+from tasks_api.admin import channels, lanes, rollups, runs, schedules, tasks, tenants
 
-__all__ = ["channels", "rollups", "runs", "schedules", "tasks", "tenants"]
+__all__ = ["channels", "lanes", "rollups", "runs", "schedules", "tasks", "tenants"]

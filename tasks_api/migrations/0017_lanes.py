@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import django.db.models.deletion
 from django.contrib.postgres.operations import AddIndexConcurrently
+from django.core.validators import MinValueValidator
 from django.db import migrations, models
 from django.db.models import Q
 
 RATES = [("second", "Second"), ("minute", "Minute"), ("hour", "Hour")]
 BREAKER_STATES = [("closed", "Closed"), ("open", "Open"), ("half_open", "Half Open")]
+
+
+def _ceiling() -> models.PositiveIntegerField[int | None, int | None]:
+    return models.PositiveIntegerField(
+        blank=True, null=True, validators=[MinValueValidator(1)]
+    )
 
 
 class Migration(migrations.Migration):
@@ -124,8 +131,8 @@ class Migration(migrations.Migration):
                         to="accounts.tenant",
                     ),
                 ),
-                ("max_per_second", models.PositiveIntegerField(blank=True, null=True)),
-                ("max_concurrency", models.PositiveIntegerField(blank=True, null=True)),
+                ("max_per_second", _ceiling()),
+                ("max_concurrency", _ceiling()),
             ],
         ),
         migrations.AddField(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
@@ -109,8 +110,12 @@ class LaneCeiling(models.Model):
         Tenant, models.CASCADE, primary_key=True, related_name="lane_ceiling"
     )
     # Null: no ceiling.
-    max_per_second = models.PositiveIntegerField(null=True, blank=True)
-    max_concurrency = models.PositiveIntegerField(null=True, blank=True)
+    max_per_second = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    max_concurrency = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
 
     def __str__(self) -> str:
         return f"the ceiling of {self.tenant}"

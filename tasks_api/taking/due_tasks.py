@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -40,6 +41,7 @@ from tasks_api.taking.due_poll import NextWork
 from tasks_api.taking.room import BATCH_SIZE, Room
 from tasks_api.taking.rows import fetch_rows
 from tasks_api.taking.start_windows import StartWindow
+from tasks_api.taking.statements import FromMoment
 from tasks_api.taking.tenant_shares import TenantShare
 
 # Seconds of computing in one transaction, which holds locks of several tenants' tasks.
@@ -53,6 +55,7 @@ _MARKS = (
     "is_waiting",
     "lane",
 )
+_IS_WAITING, _LANE = _MARKS.index("is_waiting"), _MARKS.index("lane")
 _RUN = slice(len(_MARKS), len(_MARKS) + len(statements.CLAIMED_RUN_COLUMNS))
 _TASK_ID = len(_MARKS) + statements.CLAIMED_RUN_COLUMNS.index("task_id")
 
@@ -107,10 +110,8 @@ def take_due(
     schedules.sort_due() does; a test compares the two. Python decides the others. Tasks
     due before `since` are left alone.
     """
-    statement = task_statements.TAKE_EARLIEST_TASKS
-    if shares is not None:
-        statement = task_statements.TAKE_SHARES_OF_TASKS
-    return _take(statement.since(since), room, lease, since=since, shares=shares or ())
+    kind = "earliest" if shares is None else "shares"
+    return _take(kind, room, lease, since=since, shares=shares or ())
 
 
 def take_and_look(room: Room, lease: UUID) -> TakenTasks:
@@ -118,13 +119,12 @@ def take_and_look(room: Room, lease: UUID) -> TakenTasks:
 
     If no task is due, the statement has not looked.
     """
-    statement = task_statements.TAKE_AND_LOOK
-    return _take(statement, room, lease, further=NextWork._fields)
+    return _take("look", room, lease, further=NextWork._fields)
 
 
 def take_one(task_id: UUID, room: Room, lease: UUID) -> TakenTasks:
     """Take one task, if it is due, as take_due() does."""
-    return _take(task_statements.TAKE_TASK.since(None), room, lease, task=task_id)
+    return _take("one", room, lease, task=task_id)
 
 
 def find_due(limit: int) -> list[UUID]:
@@ -134,74 +134,109 @@ def find_due(limit: int) -> list[UUID]:
         return [task_id for (task_id,) in cursor.fetchall()]
 
 
+class _Batch(NamedTuple):
+    """The tasks that a statement has taken, and those that it has left."""
+
+    taken: TakenTasks
+    # Tasks that Python decides.
+    disputed: list[UUID]
+    # Tasks whose lanes were not locked, and their lanes.
+    in_lanes: dict[UUID, int]
+
+
 def _take(
-    statement: str,
+    kind: str,
     room: Room,
     lease: UUID,
     *,
-    further: tuple[str, ...] = (),
+    since: datetime | None = None,
     **values: Any,
 ) -> TakenTasks:
-    values |= _constants()
-    rows = fetch_rows(statement, _MARKS, room, lease, further=further, **values)
-    taken = _sort_rows(rows, lease)
-    if further and rows:
-        taken = taken._replace(seen=NextWork._make(rows[0][_RUN.stop :]))
-    in_lanes = {row[_TASK_ID]: row[6] for row in rows if row[0] and row[6]}
-    disputed = [row[_TASK_ID] for row in rows if row[0] and not row[6]]
-    if in_lanes:
-        in_turn, undecided = _take_in_lanes(in_lanes, room.after(taken.runs), lease)
-        taken += in_turn
-        disputed += undecided
+    lane_ids = lanes.recent.list_ids()
+    ways = task_statements.TAKE_TASKS
+    if lane_ids:
+        ways = task_statements.TAKE_TASKS_IN_LANES
+    statement: FromMoment = getattr(ways, kind)
+    text = statement.since(since)
+    first = _take_batch(text, lane_ids, room, lease, since=since, **values)
+    taken, disputed = first.taken, first.disputed
+    if first.in_lanes:
+        in_lanes = _take_from_lanes(first.in_lanes, room.after(taken.runs), lease)
+        taken += in_lanes.taken
+        disputed += in_lanes.disputed
     if not disputed:
         return taken
     return taken + decide_tasks(disputed, room.after(taken.runs), lease)
 
 
-@transaction.atomic(durable=True)
-def _take_in_lanes(
-    lane_of: Mapping[UUID, int], room: Room, lease: UUID
-) -> tuple[TakenTasks, list[UUID]]:
-    """Take tasks that have lanes: the first ones start, and the others wait.
-
-    Returns the tasks for Python to decide, too.
-    """
+def _take_from_lanes(lane_of: Mapping[UUID, int], room: Room, lease: UUID) -> _Batch:
+    """Take tasks that a statement left because it did not know their lanes."""
     lane_ids = set(lane_of.values())
-    locked = lanes.lock_lanes(
-        lane_ids, most=dict.fromkeys(lane_ids, room.limit), only_free=True
-    )
-    values = {"tasks": array(lane_of), **lanes.slot_values(locked)} | _constants()
-    statement = task_statements.TAKE_TASKS_IN_LANES
-    rows = fetch_rows(statement, _MARKS, room, lease, **values)
-    taken = _sort_rows(rows, lease)
-    waiting = Counter(row[6] for row in rows if row[5])
-    windows = lanes.note_taken(locked, taken.runs, waiting)
-    # The rows were counted as due before.
-    taken = taken._replace(due=0, has_waiting=bool(waiting), windows=windows)
-    return taken, [row[_TASK_ID] for row in rows if row[0]]
+    lanes.recent.note(lane_ids)
+    statement = task_statements.TAKE_THESE_TASKS
+    batch = _take_batch(statement, lane_ids, room, lease, tasks=array(lane_of))
+    # They were counted as due before. What is in lanes that other workers have locked
+    # stays due.
+    unfinished = len(batch.in_lanes)
+    return batch._replace(taken=batch.taken._replace(due=0, unfinished=unfinished))
 
 
-def _constants() -> dict[str, Any]:
-    return {
-        "end_grace": schedules.END_GRACE.total_seconds(),
-        "rules": settings.TIME_ZONE_RULES.version,
-    }
+def _take_batch(
+    statement: str,
+    lane_ids: Collection[int],
+    room: Room,
+    lease: UUID,
+    *,
+    further: tuple[str, ...] = (),
+    **values: Any,
+) -> _Batch:
+    """Take tasks; those with lanes as the slots of these lanes allow."""
+    values["end_grace"] = schedules.END_GRACE.total_seconds()
+    values["rules"] = settings.TIME_ZONE_RULES.version
+    fetch = partial(fetch_rows, statement, _MARKS, room, lease, further=further)
+    if not lane_ids:
+        return _sort_rows(fetch(**values), lease, further)
+    with transaction.atomic():
+        most = dict.fromkeys(lane_ids, room.limit)
+        locked = lanes.lock_lanes(lane_ids, most=most, only_free=True)
+        rows = fetch(**values, **lanes.slot_values(locked))
+        batch = _sort_rows(rows, lease, further, locked)
+        waiting = Counter(row[_LANE] for row in rows if row[_IS_WAITING])
+        windows = lanes.note_taken(locked, batch.taken.runs, waiting)
+    taken = batch.taken._replace(has_waiting=bool(waiting), windows=windows)
+    return batch._replace(taken=taken)
 
 
-def _sort_rows(rows: Sequence[Sequence[Any]], lease: UUID) -> TakenTasks:
+def _sort_rows(
+    rows: Sequence[Sequence[Any]],
+    lease: UUID,
+    further: tuple[str, ...],
+    locked: Collection[int] = (),
+) -> _Batch:
     marks = len(_MARKS)
     # The runs share one lease object: many equal values are written faster.
     runs = [ClaimedRun._make((*row[_RUN], lease)) for row in rows if row[marks]]
     skipped = sum(row[2] for row in rows)
-    waiting = sum(row[5] for row in rows)
+    waiting = sum(row[_IS_WAITING] for row in rows)
     counters.RUNS_MADE.inc(len(runs) + skipped + waiting)
     counters.RUNS.labels(RunState.SKIPPED).inc(skipped)
-    return TakenTasks(
+    taken = TakenTasks(
         runs,
         len(rows),
         sum(row[1] for row in rows),
         unplanned=[row[_TASK_ID] for row in rows if row[3]],
         recurring=[row[_TASK_ID] for row in rows if row[4]],
+        seen=NextWork._make(rows[0][_RUN.stop :]) if further and rows else None,
+    )
+    left = [(row[_TASK_ID], row[_LANE]) for row in rows if row[0]]
+    return _Batch(
+        taken,
+        [task_id for task_id, lane in left if lane is None or lane in locked],
+        {
+            task_id: lane
+            for task_id, lane in left
+            if lane is not None and lane not in locked
+        },
     )
 
 

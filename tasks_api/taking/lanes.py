@@ -30,6 +30,12 @@ from tasks_api.taking.waiting_runs import TakenRuns
 
 # Lanes that one look steps over in the index. With more, the next look goes on there.
 MAX_LANES = 1000
+# The lanes whose tasks are taken in one statement with others, and for how long.
+MAX_RECENT = 100
+RECENT_SECONDS = 5.0
+# A worker asks so often for lanes that others have locked, and waits in between.
+LOCK_TRIES = 5
+LOCK_WAIT = 0.004
 
 
 class LockedLane(NamedTuple):
@@ -64,6 +70,31 @@ class LockedLane(NamedTuple):
             ahead = (slot - self.now).total_seconds()
             closes_at = self.asked_at + ahead + pace.start_window.total_seconds()
             yield run.run_id, StartWindow(self.answered_at + ahead, closes_at)
+
+
+class RecentLanes:
+    """The lanes whose tasks were due a moment ago: more of them are likely to be due.
+
+    A statement that takes tasks needs to know their lanes before.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[int, float] = {}
+
+    def note(self, lane_ids: Collection[int]) -> None:
+        until = time.monotonic() + RECENT_SECONDS
+        self._until |= dict.fromkeys(lane_ids, until)
+
+    def list_ids(self) -> list[int]:
+        if self._until:
+            now = time.monotonic()
+            self._until = {
+                lane_id: until for lane_id, until in self._until.items() if until > now
+            }
+        return list(self._until)[:MAX_RECENT]
+
+
+recent = RecentLanes()
 
 
 class LaneLook(NamedTuple):
@@ -137,20 +168,48 @@ def _ready_at(seen: _SeenLane) -> datetime | None:
 
 
 def lock_lanes(
-    lane_ids: Collection[int], *, most: Mapping[int, int], only_free: bool
+    lane_ids: Collection[int],
+    *,
+    most: Mapping[int, int],
+    only_free: bool,
+    waits: bool = True,
 ) -> dict[int, LockedLane]:
     """Lock lanes, and find at most so many slots of each.
 
-    With `only_free`, a lane in which runs wait has no slots: they come first.
+    With `only_free`, a lane in which runs wait has no slots: they come first. Lanes that
+    other workers have locked are asked for a few times more if the caller `waits`.
     """
-    asked_at = time.monotonic()
-    size = len(LaneState._fields)
-    with prepared() as cursor:
-        cursor.execute(lane_statements.LOCK_LANES, [array(lane_ids)])
-        rows = cursor.fetchall()
+    locked: dict[int, LockedLane] = {}
+    for number in range(LOCK_TRIES):
+        asked_at = time.monotonic()
+        with prepared() as cursor:
+            missing = array(set(lane_ids) - locked.keys())
+            cursor.execute(lane_statements.LOCK_LANES, [missing])
+            rows = cursor.fetchall()
+        found = [_LockedRow(LaneState._make(row[:-2]), *row[-2:]) for row in rows]
+        locked |= _give_slots(found, asked_at, most=most, only_free=only_free)
+        if len(locked) == len(lane_ids) or not waits:
+            break
+        if number + 1 < LOCK_TRIES:
+            time.sleep(LOCK_WAIT)
+    return locked
+
+
+class _LockedRow(NamedTuple):
+    state: LaneState
+    now: datetime
+    has_line: bool
+
+
+def _give_slots(
+    rows: Sequence[_LockedRow],
+    asked_at: float,
+    *,
+    most: Mapping[int, int],
+    only_free: bool,
+) -> dict[int, LockedLane]:
     answered_at = time.monotonic()
-    states = [(LaneState._make(row[:size]), *row[size:]) for row in rows]
-    running = _count_running([state for state, *_ in states])
+    running = _count_running([row.state for row in rows])
     return {
         state.id: LockedLane(
             state,
@@ -165,7 +224,7 @@ def lock_lanes(
             asked_at,
             answered_at,
         )
-        for state, now, has_line in states
+        for state, now, has_line in rows
     }
 
 
@@ -237,7 +296,7 @@ def take_waiting(ready: Sequence[LaneState], room: Room, lease: UUID) -> TakenRu
 
 @transaction.atomic(durable=True)
 def _take_waiting(shares: Mapping[int, int], room: Room, lease: UUID) -> TakenRuns:
-    locked = lock_lanes(shares, most=shares, only_free=False)
+    locked = lock_lanes(shares, most=shares, only_free=False, waits=False)
     open_lanes = {
         lane_id: len(lane.grant.slots)
         for lane_id, lane in locked.items()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from tasks_api.storage import (
     run_rows,
     schedule_statements,
@@ -178,32 +180,8 @@ _SEEN = f"""
 """
 
 
-def _take_tasks(condition: str, *, chosen: str = "", seen: str = "") -> FromMoment:
-    parts = {"chosen": chosen, "due": condition, "seen": seen}
-    statement = fill_take_tasks(
-        undisputed=_IS_UNLANED, turn="", made=_MAKE_RUNNING, **parts
-    )
-    return from_moment(statement, _FIRE_SINCE)
-
-
-def fill_take_tasks(**parts: str) -> str:
-    """The statement that takes tasks, with these parts."""
-    statement = _TAKE_TASKS
-    for name, part in parts.items():
-        statement = statement.replace(f"{{{name}}}", part)
-    return statement
-
-
-TAKE_EARLIEST_TASKS = _take_tasks(_EARLIEST)
-# Takes the earliest tasks, and says in each row what there is to do after them.
-TAKE_AND_LOOK = _take_tasks(_EARLIEST, seen=_SEEN).beginning
-TAKE_SHARES_OF_TASKS = _take_tasks(
-    "task.id IN (SELECT id FROM chosen)", chosen=_CHOOSE_TASKS
-)
-TAKE_TASK = _take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}")
-
-# Makes a run of each plain task in a lane. The first ones get the slots of the lane, the
-# others wait. A lane that another worker has locked gives out no slots.
+# Makes a run of each plain task. In a lane, the first ones get its slots, and the others
+# wait.
 _MAKE_IN_LANES = f"""
     INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
         wake_at, started_at, lease, exclusive, attempt_count, lost_count, lane_id)
@@ -211,27 +189,68 @@ _MAKE_IN_LANES = f"""
         CASE WHEN starts THEN 'running' ELSE 'pending' END,
         CASE WHEN starts THEN '' ELSE {WAITING_REASON} END,
         CASE WHEN starts THEN at + make_interval(secs => %(term)s)
-            ELSE coalesce(room.line_begins_at, lane.line_ends_at, at)
-                + make_interval(secs => coalesce(room.spacing, 0)
-                    * (turn - coalesce(room.slots, 0) - 1)) END,
+            ELSE coalesce(slots.line_begins_at, lane.line_ends_at, at)
+                + make_interval(secs => coalesce(slots.spacing, 0)
+                    * (turn - coalesce(slots.count, 0) - 1)) END,
         CASE WHEN starts THEN at END, CASE WHEN starts THEN %(lease)s::uuid END,
         is_exclusive, starts::int, 0, plain.lane_id
     FROM plain
-    JOIN tasks_api_lane lane ON lane.id = plain.lane_id
     LEFT JOIN unnest(%(lanes)s::bigint[], %(slots)s::int[], %(lines)s::timestamptz[],
-        %(spacings)s::float[]) AS room(lane_id, slots, line_begins_at, spacing)
-        ON room.lane_id = plain.lane_id
-    CROSS JOIN LATERAL (SELECT turn <= coalesce(room.slots, 0) AS starts) AS admission
+        %(spacings)s::float[]) AS slots(lane_id, count, line_begins_at, spacing)
+        ON slots.lane_id = plain.lane_id
+    LEFT JOIN tasks_api_lane lane ON lane.id = plain.lane_id AND turn > slots.count
+    CROSS JOIN LATERAL (
+        SELECT plain.lane_id IS NULL OR turn <= coalesce(slots.count, 0) AS starts
+    ) AS admission
 """
-TAKE_TASKS_IN_LANES = fill_take_tasks(
-    undisputed="AND task.lane_id IS NOT NULL",
-    turn=""", row_number() OVER (
-        PARTITION BY lane_id ORDER BY next_fire_at, fitting.id) AS turn""",
-    made=_MAKE_IN_LANES,
-    chosen="",
-    due=f"task.id = ANY(%(tasks)s::uuid[]) AND {_IS_DUE.replace('{since}', '')}",
-    seen="",
-)
+_TURN = """
+    , row_number() OVER (PARTITION BY lane_id ORDER BY next_fire_at, fitting.id) AS turn
+"""
+# A task whose lane is not among those that were locked is left for another statement.
+_IS_IN_LANE = "AND (task.lane_id IS NULL OR task.lane_id = ANY(%(lanes)s::bigint[]))"
+
+
+class TakeStatements(NamedTuple):
+    """The ways to find tasks. `look` says in each row what there is to do after them."""
+
+    earliest: FromMoment
+    look: FromMoment
+    shares: FromMoment
+    one: FromMoment
+
+
+def _take_tasks(condition: str, *, in_lanes: bool, **parts: str) -> FromMoment:
+    makes = {
+        "undisputed": _IS_IN_LANE if in_lanes else _IS_UNLANED,
+        "turn": _TURN if in_lanes else "",
+        "made": _MAKE_IN_LANES if in_lanes else _MAKE_RUNNING,
+    }
+    statement = _TAKE_TASKS
+    for name, part in {"chosen": "", "seen": "", **makes, **parts}.items():
+        statement = statement.replace(f"{{{name}}}", part)
+    return from_moment(statement.replace("{due}", condition), _FIRE_SINCE)
+
+
+def _take_statements(*, in_lanes: bool) -> TakeStatements:
+    return TakeStatements(
+        earliest=_take_tasks(_EARLIEST, in_lanes=in_lanes),
+        look=_take_tasks(_EARLIEST, in_lanes=in_lanes, seen=_SEEN),
+        shares=_take_tasks(
+            "task.id IN (SELECT id FROM chosen)",
+            in_lanes=in_lanes,
+            chosen=_CHOOSE_TASKS,
+        ),
+        one=_take_tasks(f"task.id = %(task)s::uuid AND {_IS_DUE}", in_lanes=in_lanes),
+    )
+
+
+# Without lanes, and with the slots of some lanes.
+TAKE_TASKS = _take_statements(in_lanes=False)
+TAKE_TASKS_IN_LANES = _take_statements(in_lanes=True)
+# Takes some tasks with lanes.
+TAKE_THESE_TASKS = _take_tasks(
+    f"task.id = ANY(%(tasks)s::uuid[]) AND {_IS_DUE}", in_lanes=True
+).beginning
 
 # Locks those of some tasks that are due and not locked, for Python to decide.
 LOCK_DUE_TASKS = f"""
