@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from math import ceil, floor
 from typing import NamedTuple
 
+from tasks_api.domain.effort import TooMuch, apart
 from tasks_api.domain.lines import (
     DAY,
     SECOND,
-    Horizon,
     Load,
     LoadChange,
+    Moments,
     Wait,
-    count_runs,
     horizon_from,
     start_of_horizon,
     walk_line,
@@ -30,6 +30,9 @@ PATIENCE = timedelta(seconds=60)
 # Lateness counts in whole seconds; the rest is for the rounding of sums.
 _ONE_SECOND = 1 - 1e-6
 _SAME = 1e-6
+# The steps that the schedules of one lane may take to compute: some seconds. They do not
+# count for the request, whose own schedules are few.
+MAX_STEPS = 1_000_000
 # The most spreads that are tried to find one that fits.
 MAX_TRIALS = 24
 
@@ -83,22 +86,23 @@ def judge(change: LoadChange, capacity: Capacity, *, now: datetime) -> Verdict:
     the end of its window; a window lasts at least as long as the capacity's patience.
     And they may not bring more runs in the long run than may start.
     """
-    verdict = _judge(change, capacity, now)
-    if verdict.fits or verdict.overload:
-        return verdict
-    found = _find_spread(change, capacity, now)
-    return replace(verdict, smallest_spread=found)
-
-
-def _judge(change: LoadChange, capacity: Capacity, now: datetime) -> Verdict:
     start = start_of_horizon(change.new, now=now)
     if start is None:
         return Verdict(True, 0)
-    horizon = horizon_from(start, [*change.kept, *change.new])
-    if (overload := _overload(change, capacity, horizon)) > 0:
-        return Verdict(False, 0, horizon.last, overload=overload)
+    with apart(MAX_STEPS, TooMuch):
+        moments = Moments(horizon_from(start, [*change.kept, *change.new]))
+        if (overload := _overload(change, capacity, moments)) > 0:
+            return Verdict(False, 0, moments.horizon.last, overload=overload)
+        verdict = _judge(change, capacity, moments)
+        if verdict.fits:
+            return verdict
+        found = _find_spread(change, capacity, moments)
+    return replace(verdict, smallest_spread=found)
+
+
+def _judge(change: LoadChange, capacity: Capacity, moments: Moments) -> Verdict:
     latest, worst, by_most = 0.0, None, 0.0
-    for wait in walk_line(change, rate=capacity.rate, horizon=horizon):
+    for wait in walk_line(change, moments, rate=capacity.rate):
         latest = max(latest, wait.load.window + wait.seconds)
         late = _lateness(wait, capacity)
         if late >= _ONE_SECOND and wait.seconds > wait.was + _SAME and late > by_most:
@@ -115,13 +119,14 @@ def _judge(change: LoadChange, capacity: Capacity, now: datetime) -> Verdict:
     )
 
 
-def _overload(change: LoadChange, capacity: Capacity, horizon: Horizon) -> float:
+def _overload(change: LoadChange, capacity: Capacity, moments: Moments) -> float:
     """Return the part of the capacity that a change asks for, if it is more than all."""
+    horizon = moments.horizon
     most = capacity.rate * (horizon.end - horizon.last).total_seconds()
-    new, gone = (count_runs(each, horizon) for each in (change.new, change.gone))
+    new, gone = map(moments.count_runs, (change.new, change.gone))
     if new <= gone:
         return 0
-    due = count_runs(change.kept, horizon) + new
+    due = moments.count_runs(change.kept) + new
     return due / most if due > most + _SAME else 0
 
 
@@ -131,7 +136,9 @@ def _lateness(wait: Wait, capacity: Capacity) -> float:
     return window + wait.seconds - max(window, capacity.patience)
 
 
-def _find_spread(change: LoadChange, capacity: Capacity, now: datetime) -> int | None:
+def _find_spread(
+    change: LoadChange, capacity: Capacity, moments: Moments
+) -> int | None:
     """Return a window that fits, while one that is a second shorter does not.
 
     Each new load has at least that window, or the longest one that it may have. None if
@@ -141,7 +148,7 @@ def _find_spread(change: LoadChange, capacity: Capacity, now: datetime) -> int |
 
     def fits(seconds: int) -> bool:
         wider = change._replace(new=_widened(change.new, seconds))
-        return _judge(wider, capacity, now).fits
+        return _judge(wider, capacity, moments).fits
 
     # A moment alone needs at least this much.
     needed = max(

@@ -6,6 +6,7 @@ fire alike are one load, so the cost grows with the number of different schedule
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from tasks_api.domain.schedules import (
     Cron,
     Interval,
     Schedule,
+    fire_times_between,
     first_after,
 )
 
@@ -119,13 +121,36 @@ def horizon_from(start: datetime, loads: Sequence[Load]) -> Horizon:
     return Horizon(start, end, max(start, end - repeats))
 
 
-def count_runs(loads: Iterable[Load], horizon: Horizon) -> int:
-    """Return how many runs are due in the last part of a horizon."""
-    part = Horizon(horizon.last, horizon.end, horizon.last)
-    return sum(
-        load.size * sum(1 for _ in moments_of(load.with_window(0), part))
-        for load in loads
-    )
+class Moments:
+    """The moments of loads within one horizon, in microseconds after its start.
+
+    Those of a cron expression are searched for once, however many lines are walked.
+    """
+
+    def __init__(self, horizon: Horizon) -> None:
+        self.horizon = horizon
+        self._known: dict[tuple[Schedule, datetime | None], list[int]] = {}
+
+    def of(self, load: Load) -> Iterable[int]:
+        """Return the moments whose windows reach into the horizon."""
+        if isinstance(load.schedule, Interval):
+            return moments_of(load, self.horizon)
+        key = (load.schedule, load.last)
+        if key not in self._known:
+            widest = load.with_window(DAY // SECOND)
+            self._known[key] = list(moments_of(widest, self.horizon))
+        found = self._known[key]
+        # A window that ends with the beginning of the horizon does not reach into it.
+        began = -load.window * _PER_SECOND
+        return found[bisect_left(found, began + 1 if load.window else began) :]
+
+    def count_runs(self, loads: Iterable[Load]) -> int:
+        """Return how many runs are due in the last part of the horizon."""
+        first = (self.horizon.last - self.horizon.start) // MICROSECOND
+        return sum(
+            load.size * sum(1 for at in self.of(load.with_window(0)) if at >= first)
+            for load in loads
+        )
 
 
 def _period_of(schedule: Schedule) -> timedelta:
@@ -143,9 +168,9 @@ def _period_of(schedule: Schedule) -> timedelta:
 
 def walk_line(
     change: LoadChange,
+    moments: Moments,
     *,
     rate: float,
-    horizon: Horizon,
     max_events: int = MAX_EVENTS,
 ) -> Iterator[Wait]:
     """Yield how long the runs of each load wait in a line that `rate` a second leave.
@@ -156,8 +181,8 @@ def walk_line(
     loads = [*change.kept, *change.new, *change.gone]
     first_new = len(change.kept)
     first_gone = first_new + len(change.new)
-    streams = [_events(load, index, horizon) for index, load in enumerate(loads)]
-    before, after = _Line(rate), _Line(rate)
+    streams = [_events(load, index, moments) for index, load in enumerate(loads)]
+    before, after, start = _Line(rate), _Line(rate), moments.horizon.start
     events = islice(merge(*streams), max_events)
     for (at, kind), together in groupby(events, key=itemgetter(0, 1)):
         before.move(at)
@@ -173,7 +198,7 @@ def walk_line(
             itself = 1 if kind == _Kind.ALL_AT_ONCE else 0
             waits = after.wait(itself), before.wait(itself)
             for load in (loads[index] for index in indexes if index < first_gone):
-                moment = horizon.start + at * MICROSECOND - load.window * SECOND
+                moment = start + at * MICROSECOND - load.window * SECOND
                 yield Wait(load, moment, *waits)
 
 
@@ -200,20 +225,16 @@ class _Line:
         return max(0.0, self.length - itself) / self.rate
 
 
-def _events(load: Load, index: int, horizon: Horizon) -> Iterator[_Event]:
+def _events(load: Load, index: int, moments: Moments) -> Iterator[_Event]:
     if not load.window:
-        return (
-            _Event(at, _Kind.ALL_AT_ONCE, index) for at in moments_of(load, horizon)
-        )
+        return (_Event(at, _Kind.ALL_AT_ONCE, index) for at in moments.of(load))
     width = load.window * _PER_SECOND
     begins = (
         # A window that has begun already goes on with the same flow.
         _Event(max(0, at), _Kind.WINDOW_BEGINS, index)
-        for at in moments_of(load, horizon)
+        for at in moments.of(load)
     )
-    ends = (
-        _Event(at + width, _Kind.WINDOW_ENDS, index) for at in moments_of(load, horizon)
-    )
+    ends = (_Event(at + width, _Kind.WINDOW_ENDS, index) for at in moments.of(load))
     return merge(begins, ends)
 
 
@@ -222,13 +243,13 @@ def moments_of(load: Load, horizon: Horizon) -> Iterator[int]:
     start, schedule = horizon.start, load.schedule
     until = min(horizon.end, load.last + MICROSECOND) if load.last else horizon.end
     began = start - load.window * SECOND
-    at = schedule.first_from(began + MICROSECOND if load.window else start)
+    first = began + MICROSECOND if load.window else start
     if isinstance(schedule, Interval):
+        at = schedule.first_from(first)
         yield from _moments_of_interval(schedule, at, until, start)
         return
-    while at is not None and at < until:
+    for at in fire_times_between(schedule, first, until - MICROSECOND):
         yield (at - start) // MICROSECOND
-        at = first_after(schedule, at)
 
 
 def _moments_of_interval(

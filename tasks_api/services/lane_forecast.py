@@ -15,7 +15,7 @@ from tasks_api.domain.admission import Capacity
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.fire_counts import Buckets, FireTimeCounter, FireTimeGroup
-from tasks_api.domain.lines import Horizon, Load, LoadChange, walk_line
+from tasks_api.domain.lines import Horizon, Load, LoadChange, Moments, walk_line
 from tasks_api.domain.schedules import MICROSECOND, Once
 from tasks_api.domain.states import RunState
 from tasks_api.models import Lane, Run
@@ -143,8 +143,8 @@ def _measure_waits(found: LaneForecast, loads: list[Load], first: datetime) -> N
     horizon = Horizon(start, found.buckets.end, start)
     waits = walk_line(
         LoadChange((), loads),
+        Moments(horizon),
         rate=found.capacity.rate,
-        horizon=horizon,
         max_events=MAX_EVENTS + 1,
     )
     for number, wait in enumerate(waits):

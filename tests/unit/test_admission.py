@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks_api.domain.admission import Capacity, judge
-from tasks_api.domain.lines import Horizon, Load, LoadChange, horizon_from, walk_line
+from tasks_api.domain.lines import (
+    Horizon,
+    Load,
+    LoadChange,
+    Moments,
+    horizon_from,
+    walk_line,
+)
 from tasks_api.domain.schedules import Cron, Interval, fire_times_between
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -83,7 +90,7 @@ def test_the_line_is_that_of_a_queue_of_single_runs(
     # A run counts as a whole in the queue, and its part that has come in the fluid.
     tolerance = (len(all_loads) + 1) / rate
 
-    waits = list(walk_line(LoadChange(old, new), rate=rate, horizon=horizon))
+    waits = list(walk_line(LoadChange(old, new), Moments(horizon), rate=rate))
 
     assert {wait.moment for wait in waits} >= {moment for _, moment in expected}
     for wait in waits:

@@ -137,7 +137,6 @@ def test_a_burst_is_made_up_for(user: User) -> None:
         {"schedule": Once(NOW + HOUR)},
         {"surface": Surface.CRON_JOBS, "name": "one"},
         {"admit": Admit.ANYWAY},
-        {"lane_name": "unknown"},
     ],
 )
 def test_tasks_that_no_rule_judges_are_admitted(

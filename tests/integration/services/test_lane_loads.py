@@ -37,7 +37,7 @@ def random_spec(chance: random.Random, now: datetime) -> TaskSpec:
     return TaskSpec(
         chance.choice([Surface.TASKS, Surface.CRON_JOBS]),
         "http://crm.example/",
-        chance.choice([cron, interval]),
+        cron if chance.random() < 0.5 else interval,
         "{}",
         lane_name="crm",
         spread=chance.choice([0, 0, 30, 600]),
