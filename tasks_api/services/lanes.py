@@ -164,15 +164,13 @@ def assign_tasks(tenant: Tenant) -> None:
 
 def _state_of(lane: Lane, now: datetime) -> rule.LaneState:
     ceiling: LaneCeiling | None = getattr(lane.tenant, "lane_ceiling", None)
-    values = {name: getattr(lane, name, None) for name in rule.LaneState._fields}
-    return rule.LaneState(
-        **values
-        | {
-            "is_paused": lane.is_paused(now),
-            "max_per_second": ceiling and ceiling.max_per_second,
-            "max_concurrency": ceiling and ceiling.max_concurrency,
-        }
-    )
+    values: dict[str, Any] = {
+        name: getattr(lane, name, None) for name in rule.LaneState._fields
+    }
+    values["is_paused"] = lane.is_paused(now)
+    values["max_per_second"] = ceiling and ceiling.max_per_second
+    values["max_concurrency"] = ceiling and ceiling.max_concurrency
+    return rule.LaneState(**values)
 
 
 def _settle(lane: Lane) -> None:

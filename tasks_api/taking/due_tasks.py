@@ -199,7 +199,8 @@ def _take_batch(
     with transaction.atomic():
         most = dict.fromkeys(lane_ids, room.limit)
         locked = lanes.lock_lanes(lane_ids, most=most, only_free=True)
-        rows = fetch(**values, **lanes.slot_values(locked))
+        values |= lanes.slot_values(locked)
+        rows = fetch(**values)
         batch = _sort_rows(rows, lease, further, locked)
         waiting = Counter(row[_LANE] for row in rows if row[_IS_WAITING])
         windows = lanes.note_taken(locked, batch.taken.runs, waiting)

@@ -46,9 +46,8 @@ _LAST_RECORD = """
 """
 
 _STORE_LANE = """
-    INSERT INTO tasks_api_lane (tenant_id, name, created_at, rate_limit, rate_per, burst,
-        concurrency)
-    SELECT id, %s, now(), 1000000, 'hour', 500000, 1000000 FROM accounts_tenant
+    INSERT INTO tasks_api_lane (tenant_id, name, created_at, concurrency)
+    SELECT id, %s, now(), 1000000 FROM accounts_tenant
 """
 
 

@@ -141,4 +141,4 @@ def _render_state(lane: Lane, runs: LaneRuns, now: datetime) -> dict[str, Any]:
 
 
 def _format(moment: datetime | None) -> str | None:
-    return moment and format_timestamp(moment)
+    return format_timestamp(moment) if moment else None

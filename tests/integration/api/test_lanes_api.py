@@ -51,7 +51,7 @@ def make_task(
 
 def lane_of(answer: Any) -> str | None:
     lane = Task.objects.get(pk=answer.json()["id"]).lane
-    return lane and lane.name
+    return lane.name if lane else None
 
 
 def error(answer: Any) -> str:
@@ -105,7 +105,7 @@ def test_a_changed_task_changes_its_lane(admin: APIClient, api: APIClient) -> No
         answer = api.patch(path, given, format="json")
         assert answer.status_code == 200, answer.json()
         lane = Task.objects.get().lane
-        return lane and lane.name
+        return lane.name if lane else None
 
     assert patch(lane=None) == "crm"
     assert patch(url="https://other.example.com/") is None
@@ -264,7 +264,7 @@ def test_a_task_needs_a_name_of_a_lane(api: APIClient, name: Any) -> None:
 
 def test_a_task_with_a_queue_has_no_lane(admin: APIClient, api: APIClient) -> None:
     make_lane(admin)
-    body = {"url": None, "queue": "q", "lane": "crm"}
+    body: dict[str, Any] = {"url": None, "queue": "q", "lane": "crm"}
 
     assert make_task(api, **body).status_code == 400
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from scheduler_client import formatting
@@ -85,7 +85,7 @@ def resume_lane(client: Client, options: Options) -> int:
 
 
 def _read_limits(options: Options) -> dict[str, Any]:
-    readers = {
+    readers: dict[str, Callable[[str], Any]] = {
         "host": str,
         "rate": lambda text: _read_rate(text, options.burst),
         "concurrency": lambda text: _read_number("--concurrency", text),
@@ -103,9 +103,10 @@ def _read_limits(options: Options) -> dict[str, Any]:
 
 def _read_rate(text: str, burst: int | None) -> dict[str, Any]:
     limit, _, per = text.partition("/")
-    rate = {"limit": _read_number("--rate", limit), "per": _PERIODS.get(per[:1])}
-    if rate["per"] is None or not rate["per"].startswith(per):
+    period = _PERIODS.get(per[:1], "")
+    if not per or not period.startswith(per):
         raise UsageError("--rate is a number by period, such as 20/second or 5/min")
+    rate = {"limit": _read_number("--rate", limit), "per": period}
     return rate | ({"burst": burst} if burst else {})
 
 
@@ -140,4 +141,4 @@ def _format_lanes(lanes: Iterable[Lane]) -> Iterator[str]:
 
 
 def _format_rate(lane: Lane) -> str | None:
-    return lane.rate and f"{lane.rate['limit']}/{lane.rate['per']}"
+    return f"{lane.rate['limit']}/{lane.rate['per']}" if lane.rate else None
