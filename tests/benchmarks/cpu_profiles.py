@@ -52,7 +52,7 @@ NO_STATEMENT = "outside of statements"
 FUNCTIONS = {
     "find_due (tasks_api/taking/due_poll.py": "look",
     "_take (tasks_api/taking/due_tasks.py": "take",
-    "_take (tasks_api/taking/waiting_runs.py": "take",
+    "take (tasks_api/taking/waiting_runs.py": "take",
     "record_results (tasks_api/worker/record.py": "record",
     "_lock_tasks (tasks_api/worker/failure_streaks.py": "streaks",
     "_unseal (tasks_api/worker/request_builder.py": "open sealed headers",

@@ -153,7 +153,10 @@ class BenchmarkHarness(Harness):
         return str(answer.json()["id"])
 
     def store_wide_lane(self, name: str) -> None:
-        """Store a lane whose limits are so high that no burst reaches them."""
+        """Store a lane whose concurrency is so high that no burst reaches it.
+
+        It has no rate: a worker that is full would miss slots, and that would be measured.
+        """
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             connection.execute(_STORE_LANE, [name])
 

@@ -177,6 +177,25 @@ def test_an_administrator_manages_users_and_secrets(shell: Shell, user: User) ->
     assert len(shell.json("secrets", "list")) == 2
 
 
+def test_an_administrator_manages_lanes(shell: Shell, user: User) -> None:
+    assert "403" in shell("lanes", "create", "crm", code=1)
+    User.objects.filter(pk=user.pk).update(role=Role.ADMIN)
+    limits = ("--rate", "20/min", "--burst", "4", "--breaker", "10/30")
+
+    made = shell.json("lanes", "create", "crm", "--host", "api.example.com", *limits)
+    changed = shell.json("lanes", "change", "crm", "--rate", "none")
+    paused = shell.json("lanes", "pause", "crm", "--reason", "it moves")
+
+    assert made["rate"] == {"limit": 20, "per": "minute", "burst": 4}
+    assert made["breaker"] == {"after": 10, "for": 30}
+    assert (changed["rate"], changed["host"]) == (None, "api.example.com")
+    assert paused["state"]["reason"] == "it moves"
+    assert not shell.json("lanes", "resume", "crm")["state"]["paused"]
+    assert shell("lanes", "list").splitlines()[1].split()[0] == "crm"
+    shell("lanes", "remove", "crm")
+    assert shell.json("lanes", "list") == []
+
+
 def test_an_administrator_manages_channels_and_rules(shell: Shell, user: User) -> None:
     assert "403" in shell("channels", "create", "ops", "ntfy", "--topic", "a", code=1)
     User.objects.filter(pk=user.pk).update(role=Role.ADMIN)

@@ -22,7 +22,7 @@ from scheduler_service.db import clock
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.retry import GiveUp, KeepOpen, RetryAfter, Succeed, Verdict
 from tasks_api.domain.schedules import Interval, Once
-from tasks_api.models import FurtherAttempt, Run, Task
+from tasks_api.models import FurtherAttempt, LaneCeiling, Run, Task
 from tasks_api.scheduler import overdue, rescue
 from tasks_api.scheduler.edits import EditFollower
 from tasks_api.services import notice_sending, owners, rollups
@@ -218,6 +218,15 @@ def send_again(side: Side) -> None:
     record(take_waiting(), Succeed())
 
 
+def use_lane(side: Side) -> None:
+    name = f"lane-{uuid4().hex}"
+    side.send("post", "/lanes/", {"name": name, "rate": {"limit": 1}})
+    LaneCeiling.objects.get_or_create(tenant=side.tenant)
+    side.send("post", "/tasks/bulk/", {"tasks": [{**ONE_TIME, "lane": name}] * 3})
+    Task.objects.filter(lane_name=name).update(next_fire_at=timezone.now())
+    record(take_due(), GiveUp("HTTP 500"))
+
+
 def let_wait(side: Side) -> None:
     side.make_task(side.owner, schedule=Interval(timezone.now() - 2 * HOUR, HOUR))
     overdue.let_wait()
@@ -265,6 +274,7 @@ STEPS: tuple[Step, ...] = (
     pull,
     send_again,
     let_wait,
+    use_lane,
     close_hours,
     let_in,
 )
