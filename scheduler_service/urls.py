@@ -34,6 +34,7 @@ from tasks_api.api.tasks import (
     why,
 )
 from tasks_api.api.tasks import views as tasks
+from tasks_api.api.tasks.lane_forecast import LaneForecastView
 from tasks_api.api.timers import views as timers
 
 handler400 = "tasks_api.api.errors.bad_request"
@@ -111,6 +112,9 @@ urlpatterns = [
     _route("lanes/(?P<lane>[^/]+)", lanes.LaneDetail.as_view(), "lane"),
     _route("lanes/(?P<lane>[^/]+)/pause", lanes.PauseLane.as_view(), "pause-lane"),
     _route("lanes/(?P<lane>[^/]+)/resume", lanes.ResumeLane.as_view(), "resume-lane"),
+    _route(
+        "lanes/(?P<lane>[^/]+)/forecast", LaneForecastView.as_view(), "lane-forecast"
+    ),
     _route("channels", channels.ChannelList.as_view(), "channels"),
     _route(
         "channels/(?P<channel_id>[^/]+)", channels.ChannelDetail.as_view(), "channel"

@@ -75,6 +75,15 @@ def _number(label: str, help_text: str = "") -> forms.IntegerField:
     )
 
 
+class NumberOrTextField(forms.CharField):
+    """A whole number, or a word that the API knows or refuses."""
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value) or ""
+        is_number = text.isascii() and text.isdigit() and len(text) <= 9
+        return int(text) if is_number else text
+
+
 def _choice(
     label: str, choices: list[tuple[str, str]], initial: str = ""
 ) -> forms.ChoiceField:
@@ -130,8 +139,12 @@ class TaskForm(forms.Form):
     end_datetime = _moment("Not after")
     gap = _choice("A local time that the clock skips", GAPS)
     passes = _choice("A local time that the clock shows twice", PASSES)
-    spread = _number(
-        "Seconds to spread fire times over", "So that not all tasks fire at once."
+    spread = NumberOrTextField(
+        label="Seconds to spread fire times over",
+        required=False,
+        help_text="So that not all tasks fire at once. With <code>auto</code>, the "
+        "service chooses the emptiest place.",
+        widget=forms.TextInput(attrs=SINGLE_LINE),
     )
 
     max_attempts = _number(

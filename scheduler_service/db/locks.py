@@ -30,6 +30,8 @@ class LockKind(StrEnum):
     ROLLUPS = "rollups"
     # A tenant.
     QUOTA = "quota of tasks"
+    # A lane.
+    ADMISSION = "admission to a lane"
 
 
 def key_of(kind: LockKind, *parts: int | str) -> int:

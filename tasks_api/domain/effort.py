@@ -52,6 +52,16 @@ def allowance(steps: int, error: type[SchedulerError]) -> Iterator[None]:
         _allowance.reset(token)
 
 
+@contextmanager
+def apart(steps: int, error: type[SchedulerError]) -> Iterator[None]:
+    """Like `allowance`, for steps that do not count outside of the block."""
+    token = _allowance.set(_Allowance(steps, error, None))
+    try:
+        yield
+    finally:
+        _allowance.reset(token)
+
+
 def spend(steps: int) -> None:
     if (found := _allowance.get()) is not None:
         found.spend(steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 
@@ -20,6 +20,28 @@ class InvalidTask(SchedulerError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class DoesNotFit(InvalidTask):
+    """Tasks would make runs of their lane late; `smallest_spread` is a window that fits.
+
+    `indexes` are the places of the tasks among those of the request.
+    """
+
+    code = "does_not_fit"
+
+    def __init__(
+        self,
+        field: str,
+        message: str,
+        *,
+        lane: str,
+        smallest_spread: int | None,
+        indexes: Sequence[int],
+    ) -> None:
+        super().__init__(field, message)
+        self.lane, self.smallest_spread = lane, smallest_spread
+        self.indexes = indexes
 
 
 class TaskNotFound(SchedulerError):

@@ -123,7 +123,14 @@ def with_spread(schedule: Schedule, window: int, task_id: UUID) -> Schedule:
     if not window or isinstance(schedule, Once):
         return schedule
     number = int.from_bytes(sha256(task_id.bytes).digest()[:8])
-    return replace(schedule, offset=timedelta(seconds=number % window))
+    return with_offset(schedule, number % window)
+
+
+def with_offset(schedule: Schedule, seconds: int) -> Schedule:
+    """Return the schedule that fires so many seconds later."""
+    if isinstance(schedule, Once):
+        return schedule
+    return replace(schedule, offset=timedelta(seconds=seconds))
 
 
 def add_offset(moment: datetime | None, offset: timedelta) -> datetime | None:

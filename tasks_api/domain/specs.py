@@ -38,6 +38,13 @@ class Misfire(StrEnum):
     ALL = "all"
 
 
+class Admit(StrEnum):
+    """Whether a task may make the line of its lane longer than the rule allows."""
+
+    FITTING = ""
+    ANYWAY = "anyway"
+
+
 class BodyForm(StrEnum):
     """The field in which a client gave the body, if it was not `post_data`."""
 
@@ -134,6 +141,12 @@ class TaskSpec:
     catchup_window: int | None = None
     # The seconds over which the fire times of tasks are spread.
     spread: int = 0
+    # Whether the service chooses the spread and the offset in it.
+    spread_auto: bool = False
+    # The seconds by which the task fires after its schedule, if the service chose them.
+    spread_offset: int | None = None
+    # Whether the task is admitted to a lane in which it does not fit.
+    admit: Admit = Admit.FITTING
     retry: RetryPolicy | Backoff | None = None
     request: RequestOptions = RequestOptions()
     # The failure streak that pauses the task; None: no streak does.

@@ -167,6 +167,10 @@ class Task(ScheduleColumns):
     catchup_window = models.PositiveIntegerField(null=True)
     # The window in seconds over which the fire times of tasks are spread.
     spread = models.PositiveIntegerField(default=0, db_default=0)
+    # The client left the spread to the service, which chose it and the offset.
+    spread_auto = models.BooleanField(default=False, db_default=False)
+    # Whether the task may make the line of its lane too long; empty: it may not.
+    admit = models.CharField(max_length=10, blank=True, default="", db_default="")
     # A RetryPolicy or a Backoff as JSON; empty: one attempt.
     retry = models.TextField(blank=True)
     # RequestOptions as JSON; empty: none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -19,9 +19,11 @@ from scheduler_service.db.locks import LockKind
 from tasks_api.domain.exceptions import InvalidTask, VersionConflict
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet, TaskTag
-from tasks_api.services import pausing, removal, tasks
+from tasks_api.services import admission, pausing, removal, tasks
+from tasks_api.services.admission import LaneVerdict
 from tasks_api.services.finding import lock_rows
 from tasks_api.services.fingerprints import fingerprint_of
+from tasks_api.services.wanted_tasks import Wanted
 
 # The most tasks with one tag.
 MAX_TAGGED_TASKS = 10_000
@@ -71,6 +73,8 @@ class Plan(NamedTuple):
     fingerprint: str
     steps: Sequence[Step]
     tasks: Mapping[uuid.UUID, Task]
+    # What lanes with a rate say about the tasks that enter them.
+    admission: Sequence[LaneVerdict] = ()
 
 
 @dataclass(frozen=True)
@@ -134,13 +138,17 @@ def apply_list(
     Locked tasks that are not in the list are deleted. Raises VersionConflict if the
     plan is not the `expected` one. A dry run does the same, and rolls the caller's
     transaction back: so a plan cannot differ from its application, but locks the tasks
-    as long.
+    as long. It does not refuse tasks that do not fit their lanes, as an application
+    does with DoesNotFit.
     """
     fingerprint = _fingerprint(digest, desired, locked.tasks)
     if expected is not None and expected != fingerprint and not dry_run:
         raise VersionConflict("The plan is another one now; look at it again")
     was_paused = {task.pk: not task.periodic_task.enabled for task in locked.tasks}
     gone = _remove_unlisted(locked, desired, now=now)
+    desired, verdicts = _judge(locked, desired, now=now)
+    if not dry_run:
+        admission.refuse(verdicts)
     changed = _change(locked, desired, now=now)
     ids = _create(locked, desired, now=now)
     _set_paused(locked, desired, ids, was_paused, now=now)
@@ -150,7 +158,7 @@ def apply_list(
     steps = [_step(each, ids.get(each.name), changed, was_paused) for each in desired]
     steps += [Step(task.name, Action.DELETE, task.pk) for task in gone]
     transaction.set_rollback(dry_run)
-    return Plan(fingerprint, steps, after)
+    return Plan(fingerprint, steps, after, verdicts)
 
 
 def _fingerprint(
@@ -171,6 +179,30 @@ def _remove_unlisted(
     return gone
 
 
+def _judge(
+    locked: LockedTasks, desired: Sequence[DesiredTask], *, now: datetime
+) -> tuple[Sequence[DesiredTask], Sequence[LaneVerdict]]:
+    """Return the list with the places that the service chose, and its admission.
+
+    The indexes of the verdicts are those of the list.
+    """
+    indexes = [index for index, each in enumerate(desired) if each.spec]
+    wanted = [
+        Wanted(each.spec, locked.by_name.get(each.name))
+        for each in desired
+        if each.spec
+    ]
+    judged = admission.judge_tasks(locked.owner, wanted, now=now)
+    placed = dict(zip(indexes, judged.tasks, strict=True))
+    return [
+        replace(each, spec=placed[index].spec) if index in placed else each
+        for index, each in enumerate(desired)
+    ], [
+        replace(each, indexes=[indexes[number] for number in each.indexes])
+        for each in judged.verdicts
+    ]
+
+
 def _change(
     locked: LockedTasks, desired: Sequence[DesiredTask], *, now: datetime
 ) -> set[uuid.UUID]:
@@ -180,7 +212,7 @@ def _change(
         for each in desired
         if each.spec and each.name in locked.by_name
     ]
-    rewritten = tasks.rewrite_tasks(locked.owner, there, now=now)
+    rewritten = tasks.rewrite_tasks(locked.owner, there, now=now, is_admitted=True)
     changed = {task.pk for task in rewritten}
     audit.record(locked.owner.tenant_id, "task.change", sorted(changed))
     return changed
@@ -192,7 +224,9 @@ def _create(
     """Create the missing tasks of the list; return the ids of all tasks by name."""
     ids = {name: task.pk for name, task in locked.by_name.items()}
     new = [each.spec for each in desired if each.spec and each.name not in ids]
-    made = tasks.create_tasks(locked.owner, new, now=now) if new else []
+    if not new:
+        return ids
+    made = tasks.create_tasks(locked.owner, new, now=now, is_admitted=True)
     return ids | {row.columns["name"]: row.id for row in made}
 
 

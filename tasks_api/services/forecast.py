@@ -41,6 +41,7 @@ class Division(StrEnum):
     TASK = "task"
     TAG = "tag"
     HOST = "host"
+    LANE = "lane"
 
 
 @dataclass
@@ -73,7 +74,7 @@ class Forecast:
 
 
 class Only(NamedTuple):
-    """The one task, tag or host whose fire times alone are counted."""
+    """The one task, tag, host or lane whose fire times alone are counted."""
 
     by: Division
     label: str

@@ -14,6 +14,7 @@ LABELS = {
     "": "NULL::text",
     "task": "task.id::text",
     "tag": "task.tags",
+    "lane": "(SELECT lane.name FROM tasks_api_lane lane WHERE lane.id = task.lane_id)",
     "host": f"CASE WHEN task.queue = '' THEN coalesce({HOST}, '') ELSE '' END",
 }
 # The living tasks of a user or a tenant that fire in the window, or would if they were
@@ -36,6 +37,7 @@ _COMING = f"""
         AND (%(only_task)s::uuid IS NULL OR task.id = %(only_task)s::uuid)
         AND (%(only_tag)s::text IS NULL OR %(only_tag)s::text = ANY(task.tags))
         AND (%(only_host)s::text IS NULL OR {LABELS["host"]} = %(only_host)s::text)
+        AND (%(only_lane)s::text IS NULL OR {LABELS["lane"]} = %(only_lane)s::text)
 """
 _LIMIT = " LIMIT %(limit)s"
 

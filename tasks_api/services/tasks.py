@@ -14,12 +14,13 @@ from accounts.models import User
 from tasks_api.domain.exceptions import InvalidTask, NameTaken, TaskBusy
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Run, Task
-from tasks_api.services import held_runs, limits
+from tasks_api.services import admission, held_runs, limits
 from tasks_api.services.calendars import follows_calendars, resolve_calendars
 from tasks_api.services.names import lock_name, require_free, tenant_of
 from tasks_api.services.pausing import set_paused
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import delete_unstarted
+from tasks_api.services.wanted_tasks import Wanted
 from tasks_api.storage import task_rows
 from tasks_api.storage.calendar_rules import calendars_that_hold
 
@@ -38,29 +39,33 @@ def create_task(owner: User, spec: TaskSpec, *, now: datetime) -> Task:
 
 
 def create_tasks(
-    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+    owner: User,
+    specs: Sequence[TaskSpec],
+    *,
+    now: datetime,
+    is_admitted: bool = False,
 ) -> list[task_rows.NewTask]:
     """Store tasks of one surface, all or none, in a constant number of statements.
 
-    Their names must differ. Raises NameTaken with the names that are taken, or
-    LimitReached.
+    Their names must differ. Raises NameTaken with the names that are taken, LimitReached,
+    and DoesNotFit if they do not fit a lane, unless they are admitted already.
     """
     if follows_calendars(specs):
-        return _create_on_calendars(owner, specs, now=now)
-    return _create_resolved(owner, specs, now=now)
+        return _create_on_calendars(owner, specs, now, is_admitted)
+    return _create_resolved(owner, specs, now, is_admitted)
 
 
 @transaction.atomic
 def _create_on_calendars(
-    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+    owner: User, specs: Sequence[TaskSpec], now: datetime, is_admitted: bool
 ) -> list[task_rows.NewTask]:
     """Store tasks while no calendar of theirs changes."""
     resolved = resolve_calendars(owner, specs, now=now)
-    return _create_resolved(owner, resolved, now=now)
+    return _create_resolved(owner, resolved, now, is_admitted)
 
 
 def _create_resolved(
-    owner: User, specs: Sequence[TaskSpec], *, now: datetime
+    owner: User, specs: Sequence[TaskSpec], now: datetime, is_admitted: bool
 ) -> list[task_rows.NewTask]:
     names = {spec.name for spec in specs if spec.name}
     try:
@@ -68,9 +73,13 @@ def _create_resolved(
             specs = limits.admit_new(owner, specs, now=now)
             if names:
                 require_free(names, owner, specs[0].surface, now=now)
-            if any(spec.is_paused for spec in specs):
-                return _create_paused(owner, specs, now=now)
-            return task_rows.insert_tasks(owner, specs, now=now)
+            wanted = [Wanted(spec) for spec in specs]
+            with admission.admitted(
+                owner, wanted, now=now, is_admitted=is_admitted
+            ) as placed:
+                if any(spec.is_paused for spec in placed):
+                    return _create_paused(owner, placed, now=now)
+                return task_rows.insert_tasks(owner, placed, now=now)
     except IntegrityError as error:
         if task_rows.NAME_CONSTRAINT not in str(error):
             raise
@@ -100,20 +109,33 @@ def change_task(user: User, task: Task, spec: TaskSpec, *, now: datetime) -> Tas
 
 
 def rewrite_tasks(
-    owner: User, desired: Sequence[tuple[Task, TaskSpec]], *, now: datetime
+    owner: User,
+    desired: Sequence[tuple[Task, TaskSpec]],
+    *,
+    now: datetime,
+    is_admitted: bool = False,
 ) -> list[Task]:
     """Change tasks that the caller has locked to their specs, in few statements.
 
     Returns the tasks that differed; the caller must write the audit entry. Raises
     TaskBusy with the name of a one-off that cannot move while its request is under way,
-    or LimitReached.
+    LimitReached, and DoesNotFit if they do not fit a lane, unless they are admitted
+    already.
     """
     desired = limits.admit_changes(owner, desired, now=now)
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
         _require_runs_left(task, spec)
     resolved = resolve_calendars(owner, [spec for _, spec in desired], now=now)
-    desired = [(task, spec) for (task, _), spec in zip(desired, resolved, strict=True)]
+    wanted = [
+        Wanted(spec, task) for (task, _), spec in zip(desired, resolved, strict=True)
+    ]
+    with admission.admitted(owner, wanted, now=now, is_admitted=is_admitted) as specs:
+        placed = [(task, spec) for (task, _), spec in zip(desired, specs, strict=True)]
+        return _rewrite(placed, now=now)
+
+
+def _rewrite(desired: Sequence[tuple[Task, TaskSpec]], *, now: datetime) -> list[Task]:
     one_offs = {task.pk for task, _ in desired if task.periodic_task.one_off}
     without_limit = [
         task.pk

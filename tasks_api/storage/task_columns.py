@@ -19,6 +19,7 @@ from tasks_api.domain.specs import Backoff, RequestOptions, RetryPolicy, TaskSpe
 
 # A task keeps its surface; the others are stored in other columns.
 _NO_COLUMNS = {"surface", "schedule", "calendars", "is_paused", "task_id"}
+_NO_COLUMNS |= {"spread_offset"}
 _KINDS = get_type_hints(TaskSpec)
 SPEC_COLUMNS = tuple(name for name in _KINDS if name not in _NO_COLUMNS)
 

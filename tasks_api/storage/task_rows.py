@@ -24,6 +24,7 @@ from tasks_api.domain.schedules import (
     Schedule,
     first_after,
     grid_of,
+    with_offset,
     with_spread,
 )
 from tasks_api.domain.specs import (
@@ -110,6 +111,8 @@ def _new_task(owner: User, spec: TaskSpec, *, now: datetime) -> NewTask:
 
 def schedule_for(spec: TaskSpec, task_id: UUID) -> Schedule:
     """Return the schedule of a task with this id, with its offset in a spread."""
+    if spec.spread_offset is not None:
+        return with_offset(spec.schedule, spec.spread_offset)
     return with_spread(spec.schedule, spec.spread, task_id)
 
 

@@ -17,10 +17,11 @@ from tasks_api.api import fields, known_fields
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import apply_openapi as schema
 from tasks_api.api.tasks import schedule_fields
+from tasks_api.api.tasks.admission_fields import first_misfit, render_verdicts
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
 from tasks_api.api.tasks.parsing import MAX_TAG_LENGTH, read_replacement, read_task
 from tasks_api.api.tasks.shown_changes import ShownTask, find_changes, show_task
-from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.exceptions import DoesNotFit, InvalidTask
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Task
 from tasks_api.services import apply
@@ -88,14 +89,18 @@ class ApplyTasks(TasksView):
         )
         # Before applying the list, which changes these objects.
         before = {task.pk: show_task(task, now) for task in locked.tasks}
-        plan = apply.apply_list(
-            locked,
-            _read_desired_tasks(task_list, locked, now=now),
-            digest=task_list.digest,
-            expected=expected,
-            dry_run=dry_run,
-            now=now,
-        )
+        desired = _read_desired_tasks(task_list, locked, now=now)
+        try:
+            plan = apply.apply_list(
+                locked,
+                desired,
+                digest=task_list.digest,
+                expected=expected,
+                dry_run=dry_run,
+                now=now,
+            )
+        except DoesNotFit as error:
+            raise first_misfit(error) from None
         after = {task_id: show_task(task, now) for task_id, task in plan.tasks.items()}
         return ShownPlan(plan, before, after)
 
@@ -208,6 +213,7 @@ def _render_plan(shown: ShownPlan, tag: str, *, dry_run: bool) -> dict[str, Any]
         "plan": shown.plan.fingerprint,
         "tag": tag,
         "dry_run": dry_run,
+        **render_verdicts(shown.plan.admission),
         "counts": {action.value: count for action, count in counts.items()},
         "tasks": [
             _render_step(step, shown, dry_run=dry_run) for step in shown.plan.steps

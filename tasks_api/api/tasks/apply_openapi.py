@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
+from tasks_api.api.tasks.admission_fields import VERDICTS_OUT
 from tasks_api.api.tasks.openapi_common import FAILURE, UNAUTHORIZED
 from tasks_api.api.tasks.openapi_fields import BULK_ERROR, task_in
 from tasks_api.services.apply import Action
@@ -113,6 +114,7 @@ PLAN_OUT = {
             "type": "boolean",
             "description": "Whether this is a plan (true) or was done (false).",
         },
+        "admission": VERDICTS_OUT,
         "counts": {
             "type": "object",
             "required": [action.value for action in Action],

@@ -10,7 +10,12 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
 
 from tasks_api.api.errors import ErrorResponse, FormatView
-from tasks_api.domain.exceptions import InvalidTask, LimitReached, RunNotFound
+from tasks_api.domain.exceptions import (
+    DoesNotFit,
+    InvalidTask,
+    LimitReached,
+    RunNotFound,
+)
 
 
 class InvalidTasks(InvalidTask):
@@ -72,11 +77,25 @@ class TasksView(FormatView):
         message = self.error_messages_by_method.get(
             (self.request.method, status), common
         )
+        if isinstance(error.cause, DoesNotFit):
+            return Response(_describe_misfit(message, error.cause), status=status)
         if isinstance(error.cause, InvalidTasks):
             tasks = error.cause.errors
             body = {"error": {"message": message, "tasks": tasks}}
             return Response(body, status=error.cause.status)
         return super().render_error(error._replace(message=message))
+
+
+def _describe_misfit(message: str, error: DoesNotFit) -> dict[str, Any]:
+    """Say in fields what the message says, for programs."""
+    return {
+        "error": {
+            "message": message,
+            "field": error.field,
+            "lane": error.lane,
+            "smallest_spread": error.smallest_spread,
+        }
+    }
 
 
 def parse_run_id(path: str) -> UUID:

@@ -69,6 +69,11 @@ class _WantedForecast(NamedTuple):
 
 
 def _read_forecast(query: Mapping[str, str], now: datetime) -> _WantedForecast:
+    return _WantedForecast(read_buckets(query, now), _read_division(query))
+
+
+def read_buckets(query: Mapping[str, str], now: datetime) -> Buckets:
+    """Return the buckets of a forecast: those of the coming day, unless it says others."""
     since, until = read_time_range(query)
     since = (since or now).astimezone(UTC).replace(microsecond=0)
     _refuse_far_moments(since, until, now)
@@ -81,7 +86,7 @@ def _read_forecast(query: Mapping[str, str], now: datetime) -> _WantedForecast:
             f"There are more than {MAX_BUCKETS} buckets from from to to; "
             "ask for a longer bucket",
         )
-    return _WantedForecast(Buckets(since, width, size), _read_division(query))
+    return Buckets(since, width, size)
 
 
 def _refuse_far_moments(since: datetime, until: datetime | None, now: datetime) -> None:
@@ -170,18 +175,18 @@ def render_forecast(found: Forecast, by: Division) -> dict[str, Any]:
         "from": format_timestamp(buckets.start),
         "to": format_timestamp(buckets.end),
         "bucket": buckets.width // timedelta(seconds=1),
-        **_render_series(found.all, buckets),
+        **render_series(found.all, buckets),
     }
     if by is not Division.NOTHING:
         shown["series"] = [
-            {by.value: label, **_render_series(series, buckets)}
+            {by.value: label, **render_series(series, buckets)}
             for label, series in found.labelled
         ]
         shown["omitted"] = found.omitted
     return shown
 
 
-def _render_series(series: Series, buckets: Buckets) -> dict[str, Any]:
+def render_series(series: Series, buckets: Buckets) -> dict[str, Any]:
     return {
         "total": series.coming.total(),
         "counts": _render_counts(series.coming, buckets),

@@ -171,7 +171,7 @@ _ACCOUNT: dict[str, Any] = {
     "differences": [],
 }
 
-_COUNTS = {
+COUNTS = {
     "total": openapi.count("How many fire times there are."),
     "counts": {
         "type": "array",
@@ -189,33 +189,36 @@ _COUNTS = {
 }
 FORECAST_OUT = {
     "type": "object",
-    "required": ["from", "to", "bucket", *_COUNTS],
+    "required": ["from", "to", "bucket", *COUNTS],
     "properties": {
         "from": openapi.text("The beginning of the first bucket, in UTC."),
         "to": openapi.text("The end of the last bucket, in UTC."),
         "bucket": openapi.count("The seconds of a bucket."),
-        **_COUNTS,
+        **COUNTS,
         "series": {
             "type": "array",
-            "description": "With `by`: the same for each task, tag or host, the one with "
+            "description": "With `by`: the same for each task, tag, host or lane, the one with "
             "the most fire times first, at most 100.",
             "items": {
                 "type": "object",
-                "required": list(_COUNTS),
+                "required": list(COUNTS),
                 "properties": {
                     "task": openapi.text("The id of the task."),
                     "tag": openapi.text("The tag."),
                     "host": openapi.text(
                         "The host and port of the URL; empty for tasks without a URL."
                     ),
-                    **_COUNTS,
+                    "lane": openapi.text(
+                        "The lane; tasks without one are in no series."
+                    ),
+                    **COUNTS,
                 },
             },
         },
         "omitted": openapi.count("With `by`: how many more have fire times."),
     },
 }
-_COUNTED = {
+COUNTED = {
     "total": 5,
     "counts": [2, 3],
     "paused_total": 1,
@@ -225,10 +228,23 @@ _FORECAST: dict[str, Any] = {
     "from": "2026-11-21T00:00:00Z",
     "to": "2026-11-21T02:00:00Z",
     "bucket": 3600,
-    **_COUNTED,
-    "series": [{"host": "example.com", **_COUNTED}],
+    **COUNTED,
+    "series": [{"host": "example.com", **COUNTED}],
     "omitted": 0,
 }
+
+RANGE_PARAMETERS = [
+    _moment("from", "The beginning of the first bucket, in ISO 8601; now if absent."),
+    _moment(
+        "to",
+        "The end, rounded up to whole buckets; a day after the beginning if absent.",
+    ),
+]
+BUCKET_PARAMETER = OpenApiParameter(
+    "bucket",
+    OpenApiTypes.INT,
+    description="The seconds of a bucket, from 60 to 86400: 3600 if absent.",
+)
 
 get_stats = openapi.operation(
     product=Product.RUNS,
@@ -261,28 +277,18 @@ get_forecast = openapi.operation(
     operation_id="get_forecast",
     summary="Count coming fire times",
     description="Counts the fire times that are to come in each bucket of time, also by "
-    f"task, tag or host. {_OTHERS} Fire times that have passed are not counted.",
+    f"task, tag, host or lane. {_OTHERS} Fire times that have passed are not counted.",
     parameters=[
-        _moment(
-            "from", "The beginning of the first bucket, in ISO 8601; now if absent."
-        ),
-        _moment(
-            "to",
-            "The end, rounded up to whole buckets; a day after the beginning if absent.",
-        ),
-        OpenApiParameter(
-            "bucket",
-            OpenApiTypes.INT,
-            description="The seconds of a bucket, from 60 to 86400: 3600 if absent.",
-        ),
+        *RANGE_PARAMETERS,
+        BUCKET_PARAMETER,
         OpenApiParameter(
             "by",
             OpenApiTypes.STR,
-            description="`task`, `tag` or `host`: also count for each of those.",
+            description="`task`, `tag`, `host` or `lane`: also count for each of those.",
         ),
     ],
     responses={
         200: openapi.response(FORECAST_OUT, _FORECAST, "The counts."),
-        **_failures("Invalid value of by. Value should be task or tag or host"),
+        **_failures("Invalid value of by. Value should be task or tag or host or lane"),
     },
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from tasks_api.api import fields, openapi
@@ -22,11 +22,12 @@ from tasks_api.api.tasks.field_types import (
     flag_field,
     integer_field,
 )
+from tasks_api.api.tasks.spread_fields import SPREAD_FIELDS
 from tasks_api.delivery.retry import parse_statuses
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.schedule_parts import dst_of, parts_of, with_dst
-from tasks_api.domain.schedules import Interval, first_after
+from tasks_api.domain.schedule_parts import dst_of, with_dst
+from tasks_api.domain.schedules import first_after
 from tasks_api.domain.specs import Backoff, Misfire, Overlap, RequestOptions, TaskSpec
 from tasks_api.models import Task
 
@@ -94,15 +95,7 @@ _DST_SCHEMA = {
 }
 
 
-# Late and spread fire times.
-
-
-def _read_spread(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
-    seconds: int = fields.number(given, "spread", 0, DAY)
-    intervals = [each for each in parts_of(spec.schedule) if isinstance(each, Interval)]
-    if seconds and any(timedelta(seconds=seconds) >= each.every for each in intervals):
-        fields.raise_invalid("spread", "should be less than frequency")
-    return {"spread": seconds}
+# Late fire times.
 
 
 def _read_catchup_window(given: Fields, spec: TaskSpec, now: datetime) -> Fields:
@@ -286,20 +279,7 @@ POLICY_FIELDS = (
         column("catchup_window"),
         needs_periodic=True,
     ),
-    OptionalField(
-        "spread",
-        {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": DAY,
-            "description": "The number of seconds over which the service spreads the runs of "
-            "tasks with the same schedule; less than `frequency`.",
-        },
-        _read_spread,
-        column("spread"),
-        default=0,
-        needs_periodic=True,
-    ),
+    *SPREAD_FIELDS,
     CALENDARS_FIELD,
     OptionalField("retry", _RETRY_SCHEMA, _read_retry, _show_retry, needs_url=True),
     integer_field(

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.models import Scope
+from accounts.models import Scope, User
 from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.tasks import preview_openapi as schema
+from tasks_api.api.tasks.admission_fields import render_verdicts
 from tasks_api.api.tasks.base import TasksView
 from tasks_api.api.tasks.parsing import read_task
 from tasks_api.domain import fire_times
@@ -23,14 +24,18 @@ from tasks_api.domain.schedules import (
     MICROSECOND,
     Schedule,
 )
+from tasks_api.domain.specs import TaskSpec
 from tasks_api.domain.timestamps import format_optional_timestamp, format_timestamp
 from tasks_api.models import Task
-from tasks_api.services import finding
+from tasks_api.services import admission, finding
+from tasks_api.services.admission import Judged
 from tasks_api.services.calendars import resolve_calendars
 from tasks_api.services.coming import fire_times_of_task, schedule_of
+from tasks_api.services.wanted_tasks import Wanted
 
 DEFAULT_FIRE_TIMES = 20
 MAX_FIRE_TIMES = 1000
+MAX_COPIES = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,13 +65,26 @@ class PreviewTask(TasksView):
         data = fields.require_object(request.data)
         count = _fire_time_count(data.get("n", DEFAULT_FIRE_TIMES))
         since = _preview_start(data, now)
-        task = {name: data[name] for name in data.keys() - {"n", "from"}}
-        spec = read_task(task, now=now)
+        spec = read_task(_without(data, "n", "from", "copies"), now=now)
         [spec] = resolve_calendars(self.user, [spec], now=now)
-        schedule = spec.schedule
         count = min(count, spec.max_runs or count)
-        found = _next_fire_times(schedule, since, count)
-        return Response(_render_fire_times(True, schedule, found))
+        found = _next_fire_times(spec.schedule, since, count)
+        judged = _judge_copies(self.user, spec, data, now)
+        shown = _render_fire_times(True, spec.schedule, found)
+        return Response({**shown, **render_verdicts(judged.verdicts)})
+
+
+def _without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: data[name] for name in data.keys() - set(names)}
+
+
+def _judge_copies(
+    user: User, spec: TaskSpec, data: Mapping[str, Any], now: datetime
+) -> Judged:
+    """Judge so many tasks of this kind, without the locks of those that enter a lane."""
+    copies = fields.number(data, "copies", 1, MAX_COPIES) or 1
+    wanted = [Wanted(spec)] * copies
+    return admission.judge_tasks(user, wanted, now=now, locks_lanes=False)
 
 
 def _preview_start(data: Mapping[str, Any], now: datetime) -> datetime:

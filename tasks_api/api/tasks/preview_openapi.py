@@ -12,6 +12,7 @@ from drf_spectacular.utils import (
 
 from tasks_api.api import openapi
 from tasks_api.api.products import Product
+from tasks_api.api.tasks.admission_fields import VERDICTS_OUT
 from tasks_api.api.tasks.openapi_common import FAILURE, NOT_FOUND, TASK_ID, UNAUTHORIZED
 from tasks_api.api.tasks.openapi_fields import task_in
 from tasks_api.domain.fire_times import ClockChange
@@ -32,7 +33,15 @@ _FROM = openapi.text(
     "The beginning of the preview: an ISO 8601 date and time, in UTC without an "
     "offset; now if absent."
 )
-PREVIEW_IN = task_in(**openapi.optional({"n": _COUNT, "from": _FROM}))
+_COPIES = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 10_000,
+    "description": "How many such tasks the lane is asked about: 1 if absent.",
+}
+PREVIEW_IN = task_in(
+    **openapi.optional({"n": _COUNT, "from": _FROM, "copies": _COPIES})
+)
 
 
 def _calendar(description: str) -> dict[str, Any]:
@@ -86,7 +95,7 @@ FIRE_TIME_OUT = {
         ),
     },
 }
-FIRE_TIMES_OUT = {
+FIRE_TIMES_OUT: dict[str, Any] = {
     "type": "object",
     "required": ["timezone", "paused", "fire_times"],
     "properties": {
@@ -101,6 +110,10 @@ FIRE_TIMES_OUT = {
             "items": FIRE_TIME_OUT,
         },
     },
+}
+PREVIEW_OUT = {
+    **FIRE_TIMES_OUT,
+    "properties": {**FIRE_TIMES_OUT["properties"], "admission": VERDICTS_OUT},
 }
 _ANSWER: dict[str, Any] = {
     "timezone": "Europe/Berlin",
@@ -155,13 +168,14 @@ preview_task = openapi.operation(
     summary="Preview the fire times of a task",
     description="Checks the body like creating a task does, and returns when the task "
     "would fire, without storing it. Use it to see what a cron expression "
-    "means, also when clocks change.",
+    "means, also when clocks change. If the task enters a lane with a rate, `admission` says "
+    "whether it fits.",
     request=openapi.json_body(PREVIEW_IN),
     examples=[
         OpenApiExample("over a change of the clock", _PREVIEWED, request_only=True)
     ],
     responses={
-        200: _FOUND,
+        200: openapi.response(PREVIEW_OUT, _ANSWER, "The fire times, in order."),
         400: _BAD,
         401: openapi.error_response(UNAUTHORIZED),
         413: openapi.error_response(openapi.TOO_LARGE),

@@ -20,7 +20,7 @@ from tasks_api.services.coming import fire_times_of_task, schedule_of
 # The next fire times that a plan shows of each task.
 SHOWN_FIRE_TIMES = 3
 # Fields of a task that its owner does not set.
-_SERVICE_FIELDS = {"id", "next_run_datetime", "runs_left"}
+_SERVICE_FIELDS = {"id", "next_run_datetime", "runs_left", "spread_offset"}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from scheduler_service.db import clock
 from tasks_api.api import fields, pagination
 from tasks_api.api.idempotency import idempotent
 from tasks_api.api.tasks import openapi
+from tasks_api.api.tasks.admission_fields import first_misfit
 from tasks_api.api.tasks.base import InvalidTasks, TasksView, error_at
 from tasks_api.api.tasks.filters import (
     MAX_PAGE_SIZE,
@@ -33,6 +34,7 @@ from tasks_api.api.tasks.parsing import (
 )
 from tasks_api.api.tasks.rendering import render_last_run, render_task
 from tasks_api.domain.exceptions import (
+    DoesNotFit,
     InvalidTask,
     NameTaken,
     TaskNotFound,
@@ -108,6 +110,8 @@ def _create_tasks(owner: User, specs: Sequence[TaskSpec], now: datetime) -> list
         rows = tasks.create_tasks(owner, specs, now=now)
     except NameTaken as taken:
         raise _taken_names(specs, taken) from None
+    except DoesNotFit as error:
+        raise first_misfit(error) from None
     return [str(row.id) for row in rows]
 
 

@@ -113,7 +113,7 @@ CALLS: dict[str, Call] = {
     ),
     "run_task": lambda c: c.run_task(ID),
     "next_fire_times": lambda c: c.next_fire_times(ID, n=3),
-    "preview_task": lambda c: c.preview_task(PERIODIC, n=3, since=TIME),
+    "preview_task": lambda c: c.preview_task(PERIODIC, n=3, since=TIME, copies=2),
     "apply_tasks": lambda c: c.apply_tasks(
         "web", [{**ONE_TIME, "name": "a"}], plan="0" * 32
     ),
@@ -130,6 +130,7 @@ CALLS: dict[str, Call] = {
     "get_account": lambda c: c.get_account(ID, **TIME_RANGE),
     "get_tenant_account": lambda c: c.get_tenant_account(**TIME_RANGE),
     "get_stats": lambda c: c.get_stats(**TIME_RANGE),
+    "get_lane_forecast": lambda c: c.get_lane_forecast("a", bucket=60, **TIME_RANGE),
     "get_forecast": lambda c: c.get_forecast(bucket=60, by="host", **TIME_RANGE),
     "redrive_run": lambda c: c.redrive_run(ID),
     "redrive_runs": lambda c: c.redrive_runs(

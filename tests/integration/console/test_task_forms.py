@@ -435,3 +435,21 @@ def statements(browser: Client, task: Task) -> int:
         browser.get(edit_path(task))
         browser.post(NEW, CRON | {"action": "preview"})
     return len(counted)
+
+
+def test_a_form_keeps_a_spread_that_the_service_chose(
+    browser: Client, user: User, client_for: ClientFor
+) -> None:
+    browser.post(NEW, CRON | {"spread": "auto"})
+    task = Task.objects.get()
+    before = shown(client_for(user), task)
+    edit = f"/app/tasks/{task.pk}/edit/"
+
+    form = browser.get(edit).context["form"]
+    values = {name: form[name].value() or "" for name in form.fields}
+    browser.post(edit, values | {"name": "renamed"})
+
+    assert values["spread"] == "auto"
+    assert shown(client_for(user), task) == before | {"name": "renamed"}
+    wrong = browser.post(NEW, CRON | {"spread": "x"})
+    assert "spread" in wrong.context["form"].errors

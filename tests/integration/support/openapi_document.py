@@ -25,5 +25,7 @@ def as_json_schema(rule: Any) -> Any:
         return rule
     converted = {name: as_json_schema(part) for name, part in rule.items()}
     if converted.pop("nullable", False):
+        if "type" not in converted:
+            return {"anyOf": [converted, {"type": "null"}]}
         converted["type"] = [converted["type"], "null"]
     return converted

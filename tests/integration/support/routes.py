@@ -93,6 +93,7 @@ ACCESS |= {"calendars", "calendar", "calendar-versions", "calendar-days"}
 ACCESS |= {"import-calendar"}
 # The same; test_lanes_api.py says it.
 ACCESS |= {"lanes", "lane", "pause-lane", "resume-lane"}
+ACCESS |= {"lane-forecast"}
 
 
 # Who calls is known by another header than the bearer token.

@@ -22,6 +22,7 @@ from scheduler_client.long_work import LongWork
 from scheduler_client.models import (
     Account,
     AccountDifference,
+    AdmissionVerdict,
     Attempt,
     AuditEntry,
     BackfillResult,
@@ -34,6 +35,7 @@ from scheduler_client.models import (
     HourBalance,
     HourStats,
     IssuedToken,
+    LaneForecast,
     NewSigningSecret,
     Plan,
     PlanStep,
@@ -57,6 +59,7 @@ from scheduler_client.why_models import Why, WhyCause
 __all__ = [
     "Account",
     "AccountDifference",
+    "AdmissionVerdict",
     "ApiError",
     "Attempt",
     "AuditEntry",
@@ -80,6 +83,7 @@ __all__ = [
     "HourBalance",
     "HourStats",
     "IssuedToken",
+    "LaneForecast",
     "LongWork",
     "NamedTask",
     "NewSigningSecret",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 from scheduler_client.models import (
     Account,
     AccountDifference,
+    AdmissionVerdict,
     Attempt,
     FireTime,
     FireTimes,
@@ -91,12 +92,18 @@ def decode_task(data: Mapping[str, Any], etag: str = "") -> Task:
 
 def decode_fire_times(data: Mapping[str, Any]) -> FireTimes:
     fire_times = [decode(FireTime, item) for item in data["fire_times"]]
-    return decode(FireTimes, data, fire_times=fire_times)
+    return decode(
+        FireTimes, data, fire_times=fire_times, admission=_decode_admission(data)
+    )
+
+
+def _decode_admission(data: Mapping[str, Any]) -> list[AdmissionVerdict]:
+    return [decode(AdmissionVerdict, item) for item in data.get("admission", ())]
 
 
 def decode_plan(data: Mapping[str, Any]) -> Plan:
     steps = [decode(PlanStep, item) for item in data["tasks"]]
-    return decode(Plan, data, steps=steps)
+    return decode(Plan, data, steps=steps, admission=_decode_admission(data))
 
 
 def decode_run(data: Mapping[str, Any]) -> Run:

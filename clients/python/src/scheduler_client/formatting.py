@@ -12,10 +12,12 @@ from typing import Any
 from scheduler_client.bulk_models import ChangePlan, SelectedTasks
 from scheduler_client.models import (
     Account,
+    AdmissionVerdict,
     BackfillResult,
     FireTime,
     FireTimes,
     Forecast,
+    LaneForecast,
     Plan,
     PlanStep,
     Run,
@@ -153,6 +155,18 @@ def format_fire_times(fire_times: FireTimes) -> Iterator[str]:
         (time.at, time.local, _format_effect(time)) for time in fire_times.fire_times
     ]
     yield from format_table(("UTC", fire_times.timezone, "change of the clock"), rows)
+    yield from _format_admission(fire_times.admission)
+
+
+def _format_admission(verdicts: Sequence[AdmissionVerdict]) -> Iterator[str]:
+    for each in verdicts:
+        if each.fits:
+            yield (
+                f"Lane {sanitize(each.lane)}: fits, runs start at most "
+                f"{each.latest_start} s after their fire times"
+            )
+        else:
+            yield f"Lane {sanitize(each.lane)}: does not fit. {sanitize(each.message, 500)}"
 
 
 def _format_effect(time: FireTime) -> str:
@@ -253,7 +267,31 @@ def format_forecast(forecast: Forecast) -> Iterator[str]:
     ]
     yield from format_table(("from", "fire times", "of paused tasks"), rows)
     for each in forecast.series:
-        yield f"{each.total:>8} {format_cell(each.task or each.tag or each.host)}"
+        label = each.task or each.tag or each.host or each.lane
+        yield f"{each.total:>8} {format_cell(label)}"
+
+
+def format_lane_forecast(forecast: LaneForecast) -> Iterator[str]:
+    width = timedelta(seconds=forecast.bucket)
+    nothing = [None] * len(forecast.counts)
+    rows = [
+        (
+            forecast.since + index * width,
+            count,
+            None if used is None else f"{used:.0%}",
+            wait,
+        )
+        for index, (count, used, wait) in enumerate(
+            zip(
+                forecast.counts,
+                forecast.utilization or nothing,
+                forecast.longest_wait or nothing,
+                strict=True,
+            )
+        )
+    ]
+    yield f"{forecast.waiting} runs wait in lane {sanitize(forecast.lane)}"
+    yield from format_table(("from", "fire times", "of capacity", "wait in s"), rows)
 
 
 def format_plan(plan: Plan) -> Iterator[str]:
@@ -262,6 +300,7 @@ def format_plan(plan: Plan) -> Iterator[str]:
         if step.action not in ("keep", "over"):
             yield from _format_step(step)
             yield ""
+    yield from _format_admission(plan.admission)
     counts = [f"{n} {_ACTIONS[action][1]}" for action, n in plan.counts.items() if n]
     summary = ", ".join(counts) or "nothing there"
     yield f"{'Plan' if plan.dry_run else 'Done'} for {sanitize(plan.tag)}: {summary}"

@@ -46,7 +46,10 @@ class Task:
     overlap: str | None = None
     misfire: str | None = None
     catchup_window: int | None = None
-    spread: int | None = None
+    # Seconds, or "auto" where the service chose the place of the task.
+    spread: int | str | None = None
+    spread_offset: int | None = None
+    admit: str | None = None
     dst: Mapping[str, str] | None = None
     calendars: Mapping[str, Any] | None = None
     method: str | None = None
@@ -88,12 +91,35 @@ class FireTime:
 
 
 @dataclass(frozen=True)
+class AdmissionVerdict:
+    """Whether tasks fit the rate of their lane. `message` says why they do not.
+
+    `latest_start` and `allowed` are seconds from a fire time, without its spread, to the
+    start of its run. `smallest_spread` is a spread that would fit, or None.
+    """
+
+    lane: str
+    rate: Mapping[str, int]
+    fits: bool
+    tasks: int
+    latest_start: int
+    allowed: int | None = None
+    at: datetime | None = None
+    smallest_spread: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class FireTimes:
-    """Coming fire times in order. `timezone` is the zone of each `local`."""
+    """Coming fire times in order. `timezone` is the zone of each `local`.
+
+    A preview of a task that enters a lane with a rate has its `admission`.
+    """
 
     timezone: str
     paused: bool
     fire_times: list[FireTime]
+    admission: list[AdmissionVerdict] = field(default_factory=list)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -247,7 +273,7 @@ class TenantAccount:
 
 @dataclass(frozen=True)
 class ForecastSeries:
-    """The coming fire times of one task, tag or host, bucket by bucket."""
+    """The coming fire times of one task, tag, host or lane, bucket by bucket."""
 
     total: int
     counts: list[int]
@@ -256,6 +282,31 @@ class ForecastSeries:
     task: str | None = None
     tag: str | None = None
     host: str | None = None
+    lane: str | None = None
+
+
+@dataclass(frozen=True)
+class LaneForecast:
+    """What all tasks of a lane bring in buckets of `bucket` seconds.
+
+    `rate`, `capacity` (runs that may start in a bucket), `utilization` and
+    `longest_wait` (seconds) are None if the lane has no rate.
+    """
+
+    lane: str
+    since: datetime
+    until: datetime
+    bucket: int
+    waiting: int
+    total: int
+    counts: list[int]
+    paused_total: int
+    paused_counts: list[int]
+    rate: Mapping[str, int] | None = None
+    capacity: float | None = None
+    utilization: list[float] | None = None
+    longest_wait: list[float] | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -494,6 +545,7 @@ class Plan:
     dry_run: bool
     counts: Mapping[str, int]
     steps: list[PlanStep]
+    admission: list[AdmissionVerdict] = field(default_factory=list)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property

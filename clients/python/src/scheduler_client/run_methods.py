@@ -29,6 +29,7 @@ from scheduler_client.models import (
     BackfillResult,
     CancelResult,
     Forecast,
+    LaneForecast,
     RedriveResult,
     Run,
     Stats,
@@ -115,10 +116,23 @@ class RunMethods(ConnectionOwner):
     ) -> Forecast:
         """Count the coming fire times in buckets of so many seconds, by default hours.
 
-        `by` is `task`, `tag` or `host` to count for each of those as well.
+        `by` is `task`, `tag`, `host` or `lane` to count for each of those as well.
         """
         query = {"from": since, "to": until, "bucket": bucket, "by": by}
         return decode_forecast(self._connection.get("/forecast/", query).body)
+
+    def get_lane_forecast(
+        self,
+        lane: str,
+        *,
+        since: Timestamp | None = None,
+        until: Timestamp | None = None,
+        bucket: int | None = None,
+    ) -> LaneForecast:
+        """Count what all tasks of a lane bring, beside what it lets start."""
+        path = f"/lanes/{quote_segment(lane)}/forecast/"
+        query = {"from": since, "to": until, "bucket": bucket}
+        return decode(LaneForecast, self._connection.get(path, query).body)
 
     def redrive_run(self, run_id: str, *, key: str | None = None) -> str:
         """Send a run again. Returns the id of the new run."""

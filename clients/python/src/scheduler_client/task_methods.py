@@ -205,10 +205,14 @@ class TaskMethods(ConnectionOwner):
         *,
         n: int = 20,
         since: Timestamp | None = None,
+        copies: int | None = None,
         **fields: Any,
     ) -> FireTimes:
-        """Return the fire times that a task would have, without creating it."""
-        body = {**(task or {}), **fields, "n": n, "from": since}
+        """Return the fire times that a task would have, without creating it.
+
+        `copies` asks the lane of the task whether so many such tasks fit.
+        """
+        body = {**(task or {}), **fields, "n": n, "from": since, "copies": copies}
         response = self._connection.post("/tasks/preview/", body, idempotent=True)
         return decode_fire_times(response.body)
 

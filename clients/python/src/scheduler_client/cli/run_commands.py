@@ -54,7 +54,12 @@ def _add_forecast(root: CommandGroup) -> None:
     parser.add_argument(
         "--bucket", type=parse_positive_int, metavar="SECONDS", help="default: 3600"
     )
-    parser.add_argument("--by", choices=["task", "tag", "host"], help="count for each")
+    parser.add_argument(
+        "--by", choices=["task", "tag", "host", "lane"], help="count for each"
+    )
+    parser.add_argument(
+        "--lane", help="all tasks of this lane, and how long its runs wait"
+    )
 
 
 def _add_long_work(group: CommandGroup) -> None:
@@ -156,10 +161,21 @@ def show_stats(client: Client, options: Options) -> int:
 
 
 def show_forecast(client: Client, options: Options) -> int:
+    if options.lane is not None:
+        return _show_lane_forecast(client, options)
     found = client.get_forecast(
         since=options.since, until=options.until, bucket=options.bucket, by=options.by
     )
     return succeed(options, found.raw, *formatting.format_forecast(found))
+
+
+def _show_lane_forecast(client: Client, options: Options) -> int:
+    if options.by is not None:
+        raise UsageError("The forecast of a lane is not divided: use --by or --lane")
+    found = client.get_lane_forecast(
+        options.lane, since=options.since, until=options.until, bucket=options.bucket
+    )
+    return succeed(options, found.raw, *formatting.format_lane_forecast(found))
 
 
 def redrive_runs(client: Client, options: Options) -> int:

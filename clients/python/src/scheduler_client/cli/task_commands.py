@@ -12,6 +12,7 @@ from scheduler_client.cli.arguments import (
     add_limit,
     add_task,
     find_task_id,
+    parse_positive_int,
 )
 from scheduler_client.cli.bulk_commands import (
     add_filter,
@@ -52,6 +53,8 @@ def add_commands(root: CommandGroup) -> None:
     parser.add_argument(
         "--from", dest="since", metavar="DATETIME", help="time of the preview"
     )
+    text = "ask the lane of the task about so many such tasks"
+    parser.add_argument("--copies", type=parse_positive_int, metavar="N", help=text)
 
 
 def _add_reading_commands(group: CommandGroup) -> None:
@@ -224,7 +227,9 @@ def preview_task(client: Client, options: Options) -> int:
     task = {"url": "https://example.com/", **with_task_type(read_task(options))}
     if task.get("queue"):
         del task["url"]
-    fire_times = client.preview_task(task, n=options.n, since=options.since)
+    fire_times = client.preview_task(
+        task, n=options.n, since=options.since, copies=options.copies
+    )
     return _print_fire_times(options, fire_times)
 
 

@@ -18,6 +18,10 @@ def _parse_retries(text: str) -> dict[str, int]:
     return {"max_attempts": parse_int(text) + 1}
 
 
+def _parse_spread(text: str) -> int | str:
+    return text if text == "auto" else parse_int(text)
+
+
 # The options for fields of a task. All other fields are set with --data or a file, which
 # the client passes on without knowing them.
 FIELD_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -49,6 +53,14 @@ FIELD_OPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
             "metavar": "N",
             "type": _parse_retries,
             "help": "how often a failed request is sent again",
+        },
+    ),
+    "--spread": (
+        "spread",
+        {
+            "metavar": "SECONDS",
+            "type": _parse_spread,
+            "help": "window over which fire times are spread, or auto",
         },
     ),
     "--lane": ("lane", {"help": "lane whose limits the task keeps"}),

@@ -1,0 +1,24 @@
+"""Tasks whose spread the service chooses, and those that are admitted anyway."""
+
+from __future__ import annotations
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("tasks_api", "0018_runs_in_lanes")]
+
+    operations = [
+        migrations.AddField(
+            model_name="task",
+            name="spread_auto",
+            field=models.BooleanField(db_default=False, default=False),
+        ),
+        migrations.AddField(
+            model_name="task",
+            name="admit",
+            field=models.CharField(
+                blank=True, db_default="", default="", max_length=10
+            ),
+        ),
+    ]

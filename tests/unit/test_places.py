@@ -1,0 +1,93 @@
+"""A spread that the service chooses puts tasks where the least is due."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks_api.domain.lines import Horizon, Load
+from tasks_api.domain.places import choose_places
+from tasks_api.domain.schedules import Cron, Interval
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+DAY = Horizon(NOW, NOW + 24 * HOUR, NOW)
+
+
+def hourly(size: int, second: int = 0, window: int = 0) -> Load:
+    return Load(size, Interval(NOW + HOUR + second * SECOND, HOUR), window)
+
+
+def test_tasks_share_the_seconds_of_the_smallest_window_with_room() -> None:
+    few = choose_places(hourly(1000), [], rate=20, longest=3599, horizon=DAY)
+    many = choose_places(hourly(10_000), [], rate=20, longest=3599, horizon=DAY)
+
+    assert few.window == 60
+    assert set(Counter(few.offsets).values()) == {16, 17}
+    assert many.window == 900
+    assert set(Counter(many.offsets).values()) == {11, 12}
+
+
+def test_a_slow_lane_has_fewer_places() -> None:
+    found = choose_places(hourly(100), [], rate=20 / 60, longest=3599, horizon=DAY)
+
+    assert found == (300, [3 * number for number in range(100)])
+
+
+def test_a_frequent_task_stays_within_its_period() -> None:
+    often = Load(5, Interval(NOW + 10 * SECOND, 10 * SECOND))
+
+    found = choose_places(often, [], rate=1, longest=9, horizon=DAY)
+
+    assert found == (9, [0, 1, 2, 3, 4])
+
+
+def test_seconds_that_are_busy_in_one_hour_of_the_day_are_left_free() -> None:
+    nightly = [Load(1, Cron("0 3 * * *"), 0), Load(120, Cron("0 4 * * *"), 40)]
+
+    found = choose_places(hourly(2), nightly, rate=4, longest=3599, horizon=DAY)
+
+    assert found == (60, [40, 41])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    busy=st.lists(
+        st.tuples(st.integers(1, 30), st.integers(0, 70)), min_size=1, max_size=80
+    ),
+    size=st.integers(1, 300),
+)
+def test_no_place_could_be_swapped_for_an_emptier_one(
+    busy: list[tuple[int, int]], size: int
+) -> None:
+    others = [hourly(count, second) for count, second in busy]
+    before: Counter[int] = Counter()
+    for count, second in busy:
+        before[second] += count
+
+    found = choose_places(hourly(size), others, rate=1, longest=61, horizon=DAY)
+
+    after = before + Counter(found.offsets)
+    highest = max(after[second] for second in found.offsets)
+    assert found.window == 60
+    assert len(found.offsets) == size
+    assert all(after[second] >= highest - 1 for second in range(60))
+
+
+def test_a_window_that_reaches_over_several_moments_counts_at_each() -> None:
+    every_minute = Load(1, Interval(NOW + 60 * SECOND, 60 * SECOND))
+    flow = replace(hourly(3600), window=3000)
+
+    found = choose_places(
+        every_minute,
+        [flow],
+        rate=5,
+        longest=59,
+        horizon=Horizon(NOW, NOW + 2 * HOUR, NOW),
+    )
+
+    assert found == (59, [0])
