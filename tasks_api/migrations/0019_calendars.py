@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0001_initial"),
-        ("tasks_api", "0016_pause_until"),
+        ("tasks_api", "0018_runs_in_lanes"),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks_api", "0016_pause_until")]
+    dependencies = [("tasks_api", "0020_tasks_on_calendars")]
 
     operations = [
         migrations.AddField(

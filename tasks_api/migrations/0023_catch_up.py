@@ -11,7 +11,7 @@ CATCH_UP = {"db_default": "none", "default": "none", "max_length": 10}
 class Migration(migrations.Migration):
     dependencies = [
         ("accounts", "0001_initial"),
-        ("tasks_api", "0016_pause_until"),
+        ("tasks_api", "0022_ends_and_backfills"),
     ]
 
     operations = [

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("accounts", "0005_token_bounds"),
-        ("tasks_api", "0016_pause_until"),
+        ("tasks_api", "0023_catch_up"),
     ]
 
     operations = [

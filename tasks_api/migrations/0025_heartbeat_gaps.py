@@ -7,7 +7,7 @@ from django.db.models import Q
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks_api", "0016_pause_until")]
+    dependencies = [("tasks_api", "0024_quotas_and_bounds")]
 
     operations = [
         migrations.CreateModel(

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tasks_api", "0018_runs_in_lanes")]
+    dependencies = [("tasks_api", "0025_heartbeat_gaps")]
 
     operations = [
         migrations.AddField(

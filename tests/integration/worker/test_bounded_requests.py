@@ -98,7 +98,7 @@ def test_a_start_that_was_counted_too_long_ago_goes_back(user: User) -> None:
 
     for run, is_begun in ((bounded, False), (plain, True)):
         held = HeldRuns()
-        held.add([run], claimed_at=0.0, until=10 * late)
+        held.add([run], claimed_at=0.0, until=10 * late, windows={})
         assert held.begin(run, late - 1)
         assert held.begin(run, late) is is_begun
 
