@@ -340,6 +340,6 @@ def test_a_large_body_is_no_matter_where_none_is_read(
 ) -> None:
     settings.SCHEDULER_MAX_BODY_BYTES = LIMIT
 
-    answer = api.post("/tasks/1/resume/", padded(2 * LIMIT), content_type=JSON)
+    answer = api.post("/tasks/1/run/", padded(2 * LIMIT), content_type=JSON)
 
     assert answer.status_code == 404

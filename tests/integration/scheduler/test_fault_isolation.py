@@ -191,7 +191,7 @@ def test_a_part_that_fails_stops_no_other_and_is_logged_once(
     Task.objects.update(next_fire_at=None)
 
     with table_gone("tasks_api_schedulechange"):
-        # Neither the look around nor the settling can do without it.
+        # Three parts cannot do without it.
         beat.tick()
         beat.tick()
 
@@ -200,6 +200,7 @@ def test_a_part_that_fails_stops_no_other_and_is_logged_once(
     assert Heartbeat.objects.get().kind == "beat"
     errors = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert sorted(each.message.partition(":")[0] for each in errors) == [
+        "Catching up",
         "Polling",
         "Settling schedule changes",
     ]
