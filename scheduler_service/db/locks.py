@@ -32,6 +32,9 @@ class LockKind(StrEnum):
     QUOTA = "quota of tasks"
     # A lane.
     ADMISSION = "admission to a lane"
+    # A calendar. Who writes references to its version shares the lock; who makes a new
+    # version holds it alone.
+    CALENDAR = "versions of a calendar"
 
 
 def key_of(kind: LockKind, *parts: int | str) -> int:
@@ -48,6 +51,11 @@ def acquire(kind: LockKind, *parts: int | str) -> None:
 def try_acquire(kind: LockKind, *parts: int | str) -> bool:
     """Hold a lock until the transaction ends; False if another session has it."""
     return _call(connection, "pg_try_advisory_xact_lock", key_of(kind, *parts))
+
+
+def try_share(kind: LockKind, *parts: int | str) -> bool:
+    """Hold a lock together with others who share it; False if a session has it alone."""
+    return _call(connection, "pg_try_advisory_xact_lock_shared", key_of(kind, *parts))
 
 
 def try_acquire_for_session(

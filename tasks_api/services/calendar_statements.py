@@ -1,22 +1,13 @@
-"""The SQL of calendars: their locks, the tasks that follow them, and runs that they hold."""
+"""The SQL of calendars: their versions, the tasks that follow them, and runs that they hold."""
 
 from __future__ import annotations
 
-# Two locks of a calendar. Who writes references to its version holds the first, together
-# with others; who makes a new version holds the second, alone. A lock of the row would not
-# do: workers lock it after tasks, and a new version locks tasks.
-_KEY = "hashtextextended('calendar ' || calendar.id, 0)"
-READ_FOR_TASKS = f"""
-    SELECT calendar.name, version.id,
-        pg_try_advisory_xact_lock_shared({_KEY}) AS is_locked
+# Reads the present versions of calendars.
+READ_VERSIONS = """
+    SELECT calendar.name, version.id
     FROM tasks_api_calendar calendar JOIN tasks_api_calendarversion version
         ON version.calendar_id = calendar.id AND version.number = calendar.version
-    WHERE calendar.tenant_id = %s AND calendar.removed_at IS NULL
-        AND calendar.name = ANY(%s::text[])
-"""
-LOCK_FOR_CHANGE = f"""
-    SELECT pg_advisory_xact_lock({_KEY}) FROM tasks_api_calendar calendar
-    WHERE calendar.id = %s
+    WHERE calendar.id = ANY(%s::bigint[]) AND calendar.removed_at IS NULL
 """
 
 # Gives tasks other versions of a calendar.

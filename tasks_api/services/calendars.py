@@ -13,7 +13,9 @@ from django.db.models import QuerySet
 
 from accounts import audit
 from accounts.models import Tenant, User
+from scheduler_service.db import locks
 from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.locks import LockKind
 from scheduler_service.db.statements import prepared
 from tasks_api.domain.calendars import CalendarChoice, CalendarRules, OnCalendars
 from tasks_api.domain.day_sets import CalendarDays
@@ -31,8 +33,7 @@ from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Calendar, CalendarVersion, Task, TaskQuerySet
 from tasks_api.services import held_runs
 from tasks_api.services.calendar_statements import (
-    LOCK_FOR_CHANGE,
-    READ_FOR_TASKS,
+    READ_VERSIONS,
     WRITE_VERSIONS,
 )
 from tasks_api.services.channels import lock_tenant
@@ -190,8 +191,9 @@ def remove_calendar(user: User, name: str, *, now: datetime) -> None:
 def _lock_calendar(user: User, name: str) -> Calendar:
     assert user.tenant is not None
     calendar = get_calendar(user.tenant, name)
-    with prepared() as cursor:
-        cursor.execute(LOCK_FOR_CHANGE, [calendar.pk])
+    # A lock of the row would not do: workers lock it after tasks, and a new version locks
+    # tasks.
+    locks.acquire(LockKind.CALENDAR, calendar.pk)
     # Another request may have changed or removed it meanwhile.
     return get_calendar(user.tenant, name)
 
@@ -273,12 +275,17 @@ def follows_calendars(specs: Sequence[TaskSpec]) -> bool:
 
 
 def _read_versions(owner: User, names: set[str]) -> Mapping[str, CalendarDays]:
-    with prepared() as cursor:
-        cursor.execute(READ_FOR_TASKS, [owner.tenant_id, array(sorted(names))])
-        rows = cursor.fetchall()
-    if not all(is_locked for *_, is_locked in rows):
+    named = Calendar.objects.filter(
+        tenant=owner.tenant_id, removed_at=None, name__in=names
+    )
+    ids = list(named.values_list("pk", flat=True).order_by("pk"))
+    if not all(locks.try_share(LockKind.CALENDAR, each) for each in ids):
         raise TaskBusy("A calendar of the task is being changed; try again")
-    known = {name: calendar_rules.version_of(pk) for name, pk, _ in rows}
+    # Only what is read under the locks stays as it is.
+    with prepared() as cursor:
+        cursor.execute(READ_VERSIONS, [array(ids)])
+        rows = cursor.fetchall()
+    known = {name: calendar_rules.version_of(pk) for name, pk in rows}
     if unknown := sorted(names - known.keys()):
         raise InvalidTask(
             "calendars",
