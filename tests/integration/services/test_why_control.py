@@ -16,13 +16,14 @@ from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.cron import Dst
 from tasks_api.domain.rules import AnyOf, make_recurrence
 from tasks_api.domain.schedules import Cron, Interval, Part, Schedule
-from tasks_api.domain.specs import Misfire
+from tasks_api.domain.specs import Misfire, Overlap
 from tasks_api.domain.states import RunState
 from tasks_api.domain.why.answers import Answer
 from tasks_api.domain.why.causes import Cause, Verdict
 from tasks_api.models import Run, Task
 from tasks_api.services import pausing, removal
 from tasks_api.services.why import why
+from tasks_api.storage import run_rows
 from tests.integration.support.backfills import (
     backfilled,
     end_run,
@@ -238,6 +239,18 @@ def test_a_backfill_is_evidence_for_its_slot_and_names_it(user: User) -> None:
         Verdict.DELIVERED,
         Cause.BACKFILLED,
     )
+
+
+def test_a_backfill_that_may_not_overlap_waits_in_line(user: User) -> None:
+    task = hourly_task(user, age=3 * HOUR, overlap=Overlap.SKIP)
+    assert len(take_due() or take_waiting()) == 1
+    backfilled(user, task)
+    let_be_due(task)
+    assert take_waiting() == []
+    run = live_backfills(task)[0]
+
+    assert run.reason == run_rows.WAITING_REASON
+    assert ask(task, run.scheduled_for) == (Verdict.WAITING, Cause.IN_LINE)
 
 
 def test_a_slot_of_a_pause_names_its_backfill(user: User) -> None:
