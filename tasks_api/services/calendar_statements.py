@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks_api.storage.waiting_reasons import HELD
+
 # Reads the present versions of calendars.
 READ_VERSIONS = """
     SELECT calendar.name, version.id
@@ -43,12 +45,12 @@ WRITE_WAKE_TIMES = """
     WHERE run.id = new.id AND run.state = 'pending'
 """
 # Finds calendars whose held runs should have gone a while ago, because nobody was there.
-FIND_LATE_RELEASES = """
+FIND_LATE_RELEASES = f"""
     SELECT calendar.id FROM tasks_api_calendar calendar
     WHERE calendar.next_release_at > now() - '7 days'::interval AND EXISTS (
         SELECT FROM tasks_api_run_live run
         WHERE run.tenant_id = calendar.tenant_id
             AND run.wake_at < now() - make_interval(secs => %s)
             AND run.state IN ('pending', 'retrying') AND NOT run.is_next
-            AND run.reason = 'Held by calendar ' || calendar.name || '.')
+            AND run.reason = '{HELD}' || calendar.name || '.')
 """

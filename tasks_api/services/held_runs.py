@@ -26,6 +26,7 @@ from tasks_api.services.calendar_statements import (
     WRITE_WAKE_TIMES,
 )
 from tasks_api.storage.calendar_rules import rules_of
+from tasks_api.storage.waiting_reasons import HELD
 
 # The runs of one calendar that one transaction gives new times.
 MAX_HELD_RUNS = 50_000
@@ -40,7 +41,7 @@ class HeldRun(NamedTuple):
 
 
 def reason_of(name: str) -> str:
-    return f"Held by calendar {name}."
+    return f"{HELD}{name}."
 
 
 def find_release_times(

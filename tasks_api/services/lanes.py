@@ -136,6 +136,8 @@ def pause_lane(user: User, name: str, hold: Hold, *, now: datetime) -> Lane:
     lane.hold_reason, lane.resume_at = hold.reason, hold.until
     lane.save(update_fields=["paused_at", "hold_reason", "resume_at"])
     changes = {"reason": ("", hold.reason)} if hold.reason else {}
+    if hold.until is not None:
+        changes["until"] = ("", hold.until.isoformat())
     audit.record(lane.tenant_id, "lane.pause", [name], changes)
     return lane
 

@@ -30,7 +30,7 @@ from tasks_api.domain.why.facts import (
     resolution_of,
 )
 from tasks_api.domain.why.nearest import last_before
-from tasks_api.models import Run, Task
+from tasks_api.models import Run, ScheduleChange, Task
 from tasks_api.services import reconciliation, why_rows
 from tasks_api.services.account import OUTCOME_OF_STATE, FireTimeOutcome
 from tasks_api.services.reconciliation import ScheduleRow, ScheduleSpan
@@ -103,6 +103,9 @@ def _phases(
                 row.stored.is_paused,
                 begun_by,
                 row.change_id,
+                # What a resume ended was a pause, unless the task makes up for it.
+                row.what == ScheduleChange.ChangeKind.RESUMED
+                and not row.stored.is_paused,
             )
         )
         since, begun_by = row.until, row.what
@@ -184,6 +187,7 @@ def _gather(known: _Known, meant: _Meant, *, is_now: bool) -> Facts:
     )
     return replace(
         bare,
+        substitutes=why_rows.find_substitutes(known.task, bare.moment, meant.run),
         gaps=tuple(why_rows.read_gaps(bare)),
         deeds=tuple(why_rows.read_deeds(known.task, bare)),
         previous=_previous(known, bare.moment),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,7 +11,10 @@ from django.db.models import Q
 from accounts import audit
 from accounts.models import AuditEntry
 from accounts.services import name_in_audit
-from tasks_api.domain.states import RunState
+from scheduler_service.db import clock
+from tasks_api.domain.calendars import OnCalendars
+from tasks_api.domain.ids import id_of_fire_time
+from tasks_api.domain.states import BreakerState, RunState
 from tasks_api.domain.why.facts import (
     DEED_WITHIN,
     SHORTEST_GAP,
@@ -18,10 +22,13 @@ from tasks_api.domain.why.facts import (
     Deed,
     Facts,
     Gap,
+    LaneFacts,
+    LanePause,
     RunFacts,
+    Substitute,
     TaskFacts,
 )
-from tasks_api.models import HeartbeatGap, Run, Task
+from tasks_api.models import HeartbeatGap, Lane, Run, RunIdKey, Task
 
 # Runs are looked for in the partitions of so many days around a moment.
 DAYS_AROUND = timedelta(days=1)
@@ -29,6 +36,9 @@ DAYS_AROUND = timedelta(days=1)
 MAX_ATTEMPTS = 30
 MAX_GAPS = 50
 MAX_DEEDS = 200
+MAX_SUBSTITUTES = 5
+# The newest pauses and resumes of a lane before a run was over.
+MAX_LANE_CHANGES = 50
 # Schedules near a moment whose authors are read.
 MAX_NEAR_PHASES = 5
 # A run that holds another one began at most this long before it.
@@ -49,6 +59,8 @@ def describe_task(task: Task) -> TaskFacts:
         suspended=task.suspended,
         overlap=task.overlap,
         misfire=task.misfire,
+        next_fire_at=task.next_fire_at,
+        runs_left=task.runs_left,
     )
 
 
@@ -70,9 +82,6 @@ def find_cover(task: Task, moment: datetime) -> Run | None:
 
 def describe_run(run: Run) -> RunFacts:
     newest = list(run.attempts.order_by("-number")[:MAX_ATTEMPTS])
-    again = Run.objects.filter(
-        tenant=run.tenant_id, redrive_of=run.pk, state=RunState.SUCCEEDED
-    )
     return RunFacts(
         run.pk,
         run.scheduled_for,
@@ -99,8 +108,67 @@ def describe_run(run: Run) -> RunFacts:
             for each in reversed(newest)
         ),
         blocked_by=_find_blocker(run),
-        redriven_as=tuple(again.values_list("pk", flat=True)[:5]),
+        backfilled_slot=run.slot if run.backfill_id is not None else None,
+        lane=_describe_lane(run),
     )
+
+
+def find_substitutes(
+    task: Task, moment: datetime, run: Run | None
+) -> tuple[Substitute, ...]:
+    """Return the redrives and backfills that stand for a fire time, the newest first.
+
+    A backfill names the id that the run of the fire time has, or would have.
+    """
+    key = bytes(RunIdKey.objects.get().key)
+    ids = {id_of_fire_time(key, task.pk, moment, task.tenant_id)}
+    if run is not None:
+        ids.add(run.pk)
+    found = Run.objects.filter(tenant=task.tenant_id, redrive_of__in=ids)
+    rows = found.order_by("-pk").values_list("backfill_id", "pk", "state")
+    return tuple(
+        Substitute("redrive" if by is None else "backfill", run_id, RunState(state))
+        for by, run_id, state in rows[:MAX_SUBSTITUTES]
+    )
+
+
+def _describe_lane(run: Run) -> LaneFacts | None:
+    if run.lane_id is None:
+        return None
+    lane = Lane.objects.filter(pk=run.lane_id, tenant=run.tenant_id).first()
+    if lane is None:
+        return None
+    return LaneFacts(
+        lane.name,
+        tuple(_read_pauses(lane, until=run.finished_at or clock.read())),
+        is_broken=lane.breaker_state != BreakerState.CLOSED,
+        breaker_until=lane.breaker_until,
+        held_until=lane.held_until,
+        slowdown=lane.slowdown,
+    )
+
+
+def _read_pauses(lane: Lane, *, until: datetime) -> Iterator[LanePause]:
+    """Yield when the lane was paused, by the audit log; the oldest first."""
+    entries = audit.find_entries(
+        lane.tenant_id, action="lane.", object_id=lane.name, until=until
+    )
+    changes = entries.filter(action__in=["lane.pause", "lane.resume"])
+    newest: list[AuditEntry] = list(changes[:MAX_LANE_CHANGES])
+    oldest_first = newest[::-1]
+    ends: list[datetime | None] = [entry.at for entry in oldest_first[1:]]
+    for entry, ended_at in zip(oldest_first, [*ends, None], strict=False):
+        if entry.action == "lane.pause":
+            yield _pause_of(entry, ended_at)
+
+
+def _pause_of(entry: AuditEntry, ended_at: datetime | None) -> LanePause:
+    given = entry.changes or {}
+    _, reason = given.get("reason", ("", ""))
+    _, said = given.get("until", (None, None))
+    ends = [each for each in (ended_at, said and datetime.fromisoformat(said)) if each]
+    deed = Deed(entry.pk, entry.at, entry.actor, entry.via, entry.action)
+    return LanePause(entry.at, min(ends, default=None), reason, deed)
 
 
 def _find_blocker(run: Run) -> UUID | None:
@@ -140,11 +208,26 @@ def read_deeds(task: Task, facts: Facts) -> list[Deed]:
     of_user = audit.find_entries(
         task.tenant_id, action="user.deactivate", object_id=name_in_audit(task.owner)
     )
+    of_calendars = audit.find_entries(task.tenant_id, action="calendar.change")
+    names = _names_of_calendars(facts)
     rows: list[AuditEntry] = [
         *own.filter(near)[:MAX_DEEDS],
         *of_user.filter(near)[:MAX_DEEDS],
     ]
+    if names:
+        of_these = of_calendars.filter(near, object_id__in=names)
+        rows += of_these[:MAX_DEEDS]
     return [Deed(row.pk, row.at, row.actor, row.via, row.action) for row in rows]
+
+
+def _names_of_calendars(facts: Facts) -> set[str]:
+    rules = [
+        phase.schedule.rules
+        for phase in facts.phases
+        if isinstance(phase.schedule, OnCalendars)
+    ]
+    lists = (days for each in rules for days in (each.exclude, each.only, each.hold))
+    return {calendar.name for days in lists for calendar in days}
 
 
 def _moments_of_changes(facts: Facts) -> set[datetime]:

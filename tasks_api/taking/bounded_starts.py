@@ -28,6 +28,7 @@ from tasks_api.storage import starts
 
 # Until the next look at a run, if no start says when there is room again.
 PAUSE = timedelta(seconds=30)
+ENDING_REASON = "Waits: the bounds of its token are about to end."
 LAPSED_REASON = "The bounds of its token were not renewed in time."
 
 
@@ -66,7 +67,7 @@ def _admit_locked(
             continue
         if _lapses(row, locked, by=now + START_WITHIN):
             # It could begin too late, unless somebody renews the bounds meanwhile.
-            held.append((run_id, now + START_WITHIN, LAPSED_REASON))
+            held.append((run_id, now + START_WITHIN, ENDING_REASON))
             continue
         limits = {
             each: most

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tasks_api.storage import sending_rules
 from tasks_api.storage.quota_statements import NEXT_DAY, QUOTA_REASON
+from tasks_api.storage.run_rows import WAITING_REASON as WAITING_IN_LINE
 from tasks_api.storage.run_statements import insert_into_history
+from tasks_api.storage.waiting_reasons import REASON_WHEN_TAKEN
 from tasks_api.taking.lane_statements import AHEAD, WAITING_REASON
 from tasks_api.taking.statements import (
     BYTES,
@@ -128,10 +130,9 @@ _TAKE_RUNS = f"""
             reason = CASE
                 WHEN fitting.fate = 'over_quota' THEN {QUOTA_REASON}
                 WHEN fitting.fate = 'moved' THEN {_REASON_IN_LANE}
+                WHEN fitting.fate = 'in turn' THEN '{WAITING_IN_LINE}'
                 WHEN fitting.fate <> 'ready' THEN run.reason
-                -- Why it waited is kept: it says why the run is late.
-                WHEN run.reason LIKE 'Waits%%' THEN 'Waited' || substr(run.reason, 6)
-                WHEN run.reason LIKE 'Waited%%' THEN run.reason ELSE '' END
+                ELSE {REASON_WHEN_TAKEN} END
         FROM fitting
         WHERE run.id = fitting.id
             AND fitting.fate IN ('ready', 'held', 'over_quota', 'in turn', 'moved')

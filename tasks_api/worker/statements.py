@@ -8,6 +8,7 @@ from __future__ import annotations
 from tasks_api.domain.states import EndReason
 from tasks_api.storage import count_statements, sending_rules
 from tasks_api.storage.run_statements import end_live_runs, insert_into_history
+from tasks_api.storage.waiting_reasons import reason_after
 from tasks_api.taking.statements import claimed_run
 
 # Ends one-off tasks with their runs, in statements that judge runs as `judged`: id,
@@ -37,10 +38,7 @@ _NEW_VALUES = """
 _BY_VERDICT = {
     "state": "new_state",
     # A run that waited says so when it is over, too.
-    "reason": """
-        CASE WHEN new_reason = '' AND reason LIKE 'Waited: %%' THEN reason
-            ELSE new_reason END
-    """,
+    "reason": reason_after("reason", "new_reason"),
     "first_started_at": "CASE WHEN is_first THEN new_started_at ELSE first_started_at END",
     "first_duration_ms": "CASE WHEN is_first THEN duration_ms ELSE first_duration_ms END",
     "first_status_code": "CASE WHEN is_first THEN status_code ELSE first_status_code END",
@@ -67,7 +65,8 @@ RECORD_RESULTS = f"""
         RETURNING run.*, {_NEW_VALUES}
     ), history AS ({insert_into_history("over", **_BY_VERDICT)}), kept AS (
         UPDATE tasks_api_run_live run SET
-            state = verdict.state, reason = verdict.reason, lease = NULL,
+            state = verdict.state, lease = NULL,
+            reason = {reason_after("run.reason", "verdict.reason")},
             wake_at = now() + make_interval(secs => verdict.delay),
             attempt_count = run.attempt_count
                 - (verdict.state = 'pending' AND NOT verdict.is_lost)::int,
@@ -232,7 +231,7 @@ RECORD_ENDS = f"""
     insert_into_history(
         "over",
         state="new_state",
-        reason="new_reason",
+        reason=reason_after("reason", "new_reason"),
         **{name: f"new_{name}" for name in _FIRST_COLUMNS},
     )
 }), kept AS (

@@ -10,14 +10,16 @@ import pytest
 from tasks_api.delivery import results, transfers
 from tasks_api.delivery.resolver import Unresolved
 from tasks_api.domain import schedules
+from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.schedules import Interval, missed_reason
 from tasks_api.domain.states import RunState
 from tasks_api.domain.why.causes import WORDS, Cause
 from tasks_api.domain.why.holds import LOST_WORKER
 from tasks_api.domain.why.reasons import cause_of_reason
 from tasks_api.scheduler import rescue
-from tasks_api.storage import run_rows, schedule_changes
-from tasks_api.taking import leases
+from tasks_api.services import held_runs, lapsing
+from tasks_api.storage import catch_ups, run_rows, schedule_changes
+from tasks_api.taking import bounded_starts, excess, leases
 from tasks_api.worker import long_work
 from tests.conftest import NOON
 from tests.integration.support.stored_tasks import HOUR
@@ -123,6 +125,31 @@ def unresolved(kind: Unresolved) -> str:
         (RunState.FAILED, results.REQUEST_ABORTED, Cause.SERVICE_ERROR),
         (RunState.PENDING, run_rows.WAITING_REASON, Cause.IN_LINE),
         (RunState.RUNNING, leases.UNSENT_REASON, Cause.HOST_BUSY),
+        *[
+            (RunState.MISSED, excess.REASON.format(whose=whose, limit=limit), cause)
+            for whose, limit, cause in (
+                ("tenant", "quota of runs a day", Cause.QUOTA_LINE_FULL),
+                ("token", "runs a day", Cause.BOUNDS_LINE_FULL),
+            )
+        ],
+        *[
+            (RunState.MISSED, catch_up.missed_reason, Cause.NOT_CAUGHT_UP)
+            for catch_up in (CatchUp.LATEST, CatchUp.ALL)
+        ],
+        (RunState.CANCELLED, catch_ups.CANCELLED_REASON, Cause.NOT_CAUGHT_UP),
+        (RunState.CANCELLED, lapsing.REASON, Cause.BOUNDS_LAPSED),
+        (RunState.CANCELLED, bounded_starts.LAPSED_REASON, Cause.BOUNDS_LAPSED),
+        (
+            RunState.CANCELLED,
+            "HTTP 500; not tried again, the task was done.",
+            Cause.STOPPED_ON_SUCCESS,
+        ),
+        (RunState.PENDING, held_runs.reason_of("freeze"), Cause.HELD_BY_CALENDAR),
+        (RunState.PENDING, bounded_starts.ENDING_REASON, Cause.BOUNDS_ENDING),
+        # A name that a user gives says nothing.
+        (RunState.PENDING, "Waits for lane its host is slow.", Cause.LANE_FULL),
+        (RunState.SUCCEEDED, "Waited for lane crm.", Cause.LANE_FULL),
+        (RunState.SUCCEEDED, "Waited: held by calendar crm.", Cause.HELD_BY_CALENDAR),
         *[
             (RunState.PENDING, f"Waits: {error}.", cause)
             for error, cause in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,9 +12,12 @@ from hypothesis import given
 from hypothesis import settings as configured
 from hypothesis import strategies as st
 
+from tasks_api.domain.calendars import CalendarRules, OnCalendars, OnExcluded
 from tasks_api.domain.cron import Dst
+from tasks_api.domain.day_sets import CalendarDays, DaySet
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.fire_times import ClockChange, coming_fire_times
+from tasks_api.domain.rules import AnyOf
 from tasks_api.domain.schedules import (
     MICROSECOND,
     Cron,
@@ -57,11 +61,17 @@ def ask(schedule: Schedule, at: datetime) -> tuple[Verdict, Cause]:
     st.sampled_from(ZONES),
     st.sampled_from(POLICIES),
     st.sampled_from([timedelta(), timedelta(seconds=77)]),
+    st.sampled_from(["alone", "one of several", "on calendars"]),
 )
 def test_why_agrees_with_the_preview_over_a_year_of_clock_changes(
-    expression: str, zone: str, dst: Dst, offset: timedelta
+    expression: str, zone: str, dst: Dst, offset: timedelta, kind: str
 ) -> None:
-    schedule = Cron(expression, zone, dst=dst, offset=offset)
+    cron = Cron(expression, zone, dst=dst)
+    schedule: Schedule = replace(cron, offset=offset)
+    if kind == "one of several":
+        schedule = AnyOf((Cron("0 0 29 2 *", zone, dst=dst), cron), offset=offset)
+    if kind == "on calendars":
+        schedule = OnCalendars(cron, CalendarRules(), offset)
     coming = list(coming_fire_times(schedule, since=NOON, count=420))
     for each in [*coming[:3], *(each for each in coming if each.dst)]:
         if each.at is not None:
@@ -93,6 +103,39 @@ def test_what_is_no_fire_time_is_not_planned(expression: str, naive: datetime) -
     assert ask(schedule, at) == (Verdict.WONT_FIRE, Cause.NOT_PLANNED)
 
 
+MONDAYS_OFF = CalendarDays(1, 1, "mondays", 3, "UTC", DaySet(weekdays=frozenset({0})))
+
+
+@few
+@given(
+    st.sampled_from(EXPRESSIONS),
+    st.sampled_from(list(OnExcluded)),
+    st.sampled_from([timedelta(), timedelta(seconds=77)]),
+)
+def test_why_agrees_with_the_preview_on_calendars(
+    expression: str, on_excluded: OnExcluded, offset: timedelta
+) -> None:
+    rules = CalendarRules(exclude=(MONDAYS_OFF,), on_excluded=on_excluded)
+    schedule = OnCalendars(Cron(expression), rules, offset)
+    for each in coming_fire_times(schedule, since=NOON, count=60):
+        if each.at is None:
+            # The preview shows it without the offset, as the rules mean it.
+            at = each.local.astimezone(UTC) + offset
+            verdict, cause = ask(schedule, at)
+            assert verdict == Verdict.WONT_FIRE
+            assert cause in {Cause.EXCLUDED_BY_CALENDAR, Cause.MOVED_BY_CALENDAR}
+            continue
+        assert ask(schedule, each.at) == (Verdict.WILL_FIRE, Cause.PLANNED)
+        if (
+            each.moved_from is not None
+            and fire_time_at(schedule, each.moved_from) is None
+        ):
+            assert ask(schedule, each.moved_from) == (
+                Verdict.WONT_FIRE,
+                Cause.MOVED_BY_CALENDAR,
+            )
+
+
 SCHEDULES: list[Schedule] = [
     Interval(NOON, timedelta(seconds=7)),
     Interval(NOON, HOUR, NOON + 30 * HOUR, timedelta(seconds=99)),
@@ -101,6 +144,13 @@ SCHEDULES: list[Schedule] = [
     Cron("0 3 * * 1", "Europe/Berlin", offset=timedelta(seconds=5)),
     Cron("* 5 1 * *", seconds="*"),
     Cron("0 0 29 2 *"),
+    AnyOf((Cron("0 3 * * *", "Europe/Berlin"), Interval(NOON, HOUR)), offset=SECOND),
+    *[
+        OnCalendars(
+            Cron("0 */5 * * *"), CalendarRules((MONDAYS_OFF,), (), each), SECOND
+        )
+        for each in OnExcluded
+    ],
 ]
 
 

@@ -86,8 +86,9 @@ _ATTEMPT = {name: ATTEMPT_OUT["properties"][name] for name in _ATTEMPT_NAMES}  #
 _EVIDENCE = {
     "kind": openapi.text(
         "What proves it: a run, one of its attempts, a change of the schedule, an entry of "
-        "the audit log, a gap in the work of the service, or the task.",
-        enum=["run", "attempt", "change", "audit", "gap", "task"],
+        "the audit log, a gap in the work of the service, a version of a calendar, or "
+        "the task.",
+        enum=["run", "attempt", "change", "audit", "gap", "calendar", "task"],
     ),
     "id": openapi.text("The id of the row; null if it has none.", nullable=True),
     "url": openapi.text("Where to read it; null if nowhere.", nullable=True),

@@ -38,7 +38,7 @@ class Answer:
         written = self.facts.written_by
         if written is None:
             return None
-        return self.facts.deed(written.since, "task.", "schedule.change")
+        return self.facts.deed(written.since, "task.", "schedule.change", "calendar.")
 
 
 def explain(facts: Facts) -> Answer:

@@ -28,6 +28,7 @@ class Cause(StrEnum):
     PLANNED = "planned"
     UNDER_WAY = "under_way"
     MANUAL = "manual"
+    BACKFILLED = "backfilled"
     # The schedule does not plan the moment.
     NOT_CREATED = "not_created"
     NOT_PLANNED = "not_planned"
@@ -36,9 +37,14 @@ class Cause(StrEnum):
     ALREADY_FIRED = "already_fired"
     REMOVED = "removed"
     TARGET_GONE = "target_gone"
+    MAX_RUNS = "max_runs"
+    STOPPED_ON_SUCCESS = "stopped_on_success"
+    BOUNDS_LAPSED = "bounds_lapsed"
     SCHEDULE_CHANGED = "schedule_changed"
     CLOCK_GAP = "clock_gap"
     CLOCK_OVERLAP = "clock_overlap"
+    EXCLUDED_BY_CALENDAR = "excluded_by_calendar"
+    MOVED_BY_CALENDAR = "moved_by_calendar"
     SCHEDULE_BROKEN = "schedule_broken"
     # The task was paused.
     PAUSED_BY_USER = "paused_by_user"
@@ -50,6 +56,9 @@ class Cause(StrEnum):
     QUEUE_FULL = "queue_full"
     TOO_LATE = "too_late"
     NOT_NEWEST = "not_newest"
+    NOT_CAUGHT_UP = "not_caught_up"
+    QUOTA_LINE_FULL = "quota_line_full"
+    BOUNDS_LINE_FULL = "bounds_line_full"
     ENDED_MEANWHILE = "ended_meanwhile"
     CUT_OFF = "cut_off"
     CANCELLED_BY_USER = "cancelled_by_user"
@@ -57,6 +66,16 @@ class Cause(StrEnum):
     END_MOVED = "end_moved"
     # What made a run late, or holds it now.
     STORED_LATE = "stored_late"
+    CAUGHT_UP = "caught_up"
+    HELD_BY_CALENDAR = "held_by_calendar"
+    QUOTA_SPENT = "quota_spent"
+    BOUNDS_SPENT = "bounds_spent"
+    BOUNDS_ENDING = "bounds_ending"
+    LANE_PAUSED = "lane_paused"
+    LANE_BREAKER = "lane_breaker"
+    LANE_HELD = "lane_held"
+    LANE_SLOWED = "lane_slowed"
+    LANE_FULL = "lane_full"
     DATABASE_AWAY = "database_away"
     NO_WORKER = "no_worker"
     WORKER_LOST = "worker_lost"
@@ -75,6 +94,7 @@ class Cause(StrEnum):
     NO_ANSWER = "no_answer"
     NAME_UNKNOWN = "name_unknown"
     ADDRESS_FORBIDDEN = "address_forbidden"
+    BOUNDS_REFUSED = "bounds_refused"
     LOST_TOO_OFTEN = "lost_too_often"
     WORK_FAILED = "work_failed"
     WORK_OVERDUE = "work_overdue"
@@ -99,6 +119,9 @@ WORDS: dict[Cause, Words] = {
         "Its request is under way.", "It ends with the answer, or at its timeout."
     ),
     Cause.MANUAL: Words("A user asked for this run; no schedule planned it."),
+    Cause.BACKFILLED: Words(
+        "A user asked for this run in a backfill; it stands for an earlier fire time."
+    ),
     Cause.NOT_CREATED: Words(
         "The task did not exist yet.", "Create the task before that moment."
     ),
@@ -123,6 +146,18 @@ WORDS: dict[Cause, Words] = {
         "The target had answered 410 (gone), so the task had ended.",
         "Create the task again with a URL that is served.",
     ),
+    Cause.MAX_RUNS: Words(
+        "Its schedule makes no more runs than max_runs, and has made them by then.",
+        "Create the task with a larger max_runs, or change max_runs before it ends.",
+    ),
+    Cause.STOPPED_ON_SUCCESS: Words(
+        "A run of the task had succeeded, and the task stops on success.",
+        "Create the task without stop_on_success.",
+    ),
+    Cause.BOUNDS_LAPSED: Words(
+        "Nobody had renewed in time the token that made the task.",
+        "Renew the token within its renew_within, and create the task again.",
+    ),
     Cause.SCHEDULE_CHANGED: Words(
         "Another schedule of the task plans this moment, and it was not in force then.",
         "Change the schedule before the moment, or after it.",
@@ -135,6 +170,14 @@ WORDS: dict[Cause, Words] = {
         "The clock of its zone shows that local time twice on that day, and the task "
         "fires the first time.",
         'Set dst.overlap to "both" to fire both times.',
+    ),
+    Cause.EXCLUDED_BY_CALENDAR: Words(
+        "A calendar of the task leaves this fire time out.",
+        "Change the calendar or the calendars of the task, or set on_excluded to move it.",
+    ),
+    Cause.MOVED_BY_CALENDAR: Words(
+        "A calendar of the task moves this fire time to another day.",
+        "Change the calendar, or the calendars of the task.",
     ),
     Cause.SCHEDULE_BROKEN: Words(
         "Its schedule could not be computed, so the service paused the task.",
@@ -169,6 +212,18 @@ WORDS: dict[Cause, Words] = {
         "It passed while nobody could fire it, and a newer fire time stands for it.",
         'Set misfire to "all" to make up for each fire time.',
     ),
+    Cause.NOT_CAUGHT_UP: Words(
+        "It passed while the task was paused, and the resume did not make up for it.",
+        'Resume with catch_up "all", or backfill the fire time.',
+    ),
+    Cause.QUOTA_LINE_FULL: Words(
+        "Too many runs of the tenant waited for its quota of runs a day already.",
+        "Fire less often, or ask the operator for a larger quota.",
+    ),
+    Cause.BOUNDS_LINE_FULL: Words(
+        "Too many runs waited for the runs a day of the token that made the task.",
+        "Fire less often, or use a token with wider bounds.",
+    ),
     Cause.ENDED_MEANWHILE: Words(
         "It passed while nobody could fire it, and the task has ended since.",
         "Set end_datetime to a later moment.",
@@ -188,6 +243,43 @@ WORDS: dict[Cause, Words] = {
     Cause.STORED_LATE: Words(
         "The task was stored or changed less than a second before the moment, or after it.",
         "Store tasks some seconds before they are due.",
+    ),
+    Cause.CAUGHT_UP: Words(
+        "It passed while the task was paused, and the task made up for it on resume.",
+        "Resume the task before the moment.",
+    ),
+    Cause.HELD_BY_CALENDAR: Words(
+        "A calendar of the task holds back the runs of that time.",
+        "Change the calendar, or the hold and the pace of the task.",
+    ),
+    Cause.QUOTA_SPENT: Words(
+        "The tenant has used up its quota of runs a day.",
+        "Fire less often, or ask the operator for a larger quota.",
+    ),
+    Cause.BOUNDS_SPENT: Words(
+        "The token that made the task has used up its runs a day.",
+        "Fire less often, or use a token with wider bounds.",
+    ),
+    Cause.BOUNDS_ENDING: Words(
+        "The bounds of the token that made the task are about to end.",
+        "Renew the token.",
+    ),
+    Cause.LANE_PAUSED: Words("A user had paused its lane.", "Resume the lane."),
+    Cause.LANE_BREAKER: Words(
+        "The breaker of its lane is open, because runs of the lane failed in a row.",
+        "Mend the target, or raise breaker_after of the lane.",
+    ),
+    Cause.LANE_HELD: Words(
+        "The target of its lane asked for a pause in a Retry-After header.",
+        "Lower the rate of the lane, so that the target need not ask.",
+    ),
+    Cause.LANE_SLOWED: Words(
+        "Its lane is slowed down, because the target asked for fewer requests.",
+        "Lower the rate of the lane, so that the target need not ask.",
+    ),
+    Cause.LANE_FULL: Words(
+        "Its lane had more runs than its rate and its concurrency let start.",
+        "Raise the limits of the lane, or spread the fire times.",
     ),
     Cause.DATABASE_AWAY: Words(
         "PostgreSQL did not answer the service.",
@@ -256,6 +348,10 @@ WORDS: dict[Cause, Words] = {
     Cause.ADDRESS_FORBIDDEN: Words(
         "The URL leads to an address that tasks may not call.",
         "Use a public address, or ask the operator to allow it.",
+    ),
+    Cause.BOUNDS_REFUSED: Words(
+        "The bounds of the token that made the task forbid its request.",
+        "Change the task so that its bounds allow it, or create it with another token.",
     ),
     Cause.LOST_TOO_OFTEN: Words(
         "Its worker was lost too often, so the run was given up.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from tasks_api.domain.exceptions import ScheduleError
@@ -52,6 +53,9 @@ class TaskFacts:
     suspended: bool = False
     overlap: str = "allow"
     misfire: str = "latest"
+    # The next fire time without a run, and how many runs its schedule may still make.
+    next_fire_at: datetime | None = None
+    runs_left: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,8 @@ class Phase:
     begun_by: str = CREATED
     # The row of the change that ended it.
     change_id: int | None = None
+    # It was a pause, and the resume that ended it made up for its fire times.
+    is_caught_up: bool = False
 
     def has(self, moment: datetime) -> bool:
         # A schedule may have begun before its task was stored.
@@ -84,6 +90,27 @@ class Deed:
     actor: str
     via: str
     action: str
+
+
+class LanePause(NamedTuple):
+    """A time in which a user had paused a lane, by the audit log."""
+
+    since: datetime
+    until: datetime | None
+    reason: str
+    deed: Deed
+
+
+@dataclass(frozen=True)
+class LaneFacts:
+    """The lane of a run: its pauses up to the run's start, and its present state."""
+
+    name: str
+    pauses: tuple[LanePause, ...] = ()
+    is_broken: bool = False
+    breaker_until: datetime | None = None
+    held_until: datetime | None = None
+    slowdown: float = 1
 
 
 @dataclass(frozen=True)
@@ -115,8 +142,10 @@ class RunFacts:
     attempts: tuple[AttemptFacts, ...] = ()
     # The run of the task that was not over at the fire time of this one.
     blocked_by: UUID | None = None
-    # Redrives of this run that were delivered.
-    redriven_as: tuple[UUID, ...] = ()
+    # The fire time that a backfill stands for.
+    backfilled_slot: datetime | None = None
+    # The lane in which it waits, or waited; None if it was deleted.
+    lane: LaneFacts | None = None
 
     @property
     def is_over(self) -> bool:
@@ -148,6 +177,14 @@ class Neighbour:
     run_id: UUID | None = None
 
 
+class Substitute(NamedTuple):
+    """A redrive or a backfill: a run that a user asked for to stand for the moment."""
+
+    kind: str
+    run_id: UUID
+    state: RunState
+
+
 @dataclass(frozen=True)
 class Facts:
     """All that is known of a task and a moment.
@@ -166,6 +203,7 @@ class Facts:
     planned: datetime | None = None
     is_open: bool = False
     run: RunFacts | None = None
+    substitutes: tuple[Substitute, ...] = ()
     gaps: tuple[Gap, ...] = ()
     deeds: tuple[Deed, ...] = ()
     previous: Neighbour | None = None

@@ -14,7 +14,7 @@ from tasks_api.domain.why.facts import Deed, Gap, RunFacts
 class Evidence(NamedTuple):
     """A row that proves a cause."""
 
-    # run, attempt, change, audit, gap or task.
+    # run, attempt, change, audit, gap, calendar or task.
     kind: str
     text: str
     id: str | None = None

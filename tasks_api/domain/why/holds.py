@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from tasks_api.domain.states import RunState
-from tasks_api.domain.why import pauses
+from tasks_api.domain.why import calendars, lanes, pauses
 from tasks_api.domain.why.causes import Cause
 from tasks_api.domain.why.facts import (
     ON_TIME,
@@ -24,13 +24,25 @@ from tasks_api.domain.why.facts import (
 from tasks_api.domain.why.found import (
     Evidence,
     FoundCause,
+    evidence_of_deed,
     evidence_of_gap,
+    evidence_of_run,
     with_detail,
 )
 from tasks_api.domain.why.reasons import cause_of_reason
 
 LOST_WORKER = "The worker was lost"
 STATE_THAT_MAY_SAY = frozenset({RunState.PENDING, RunState.RUNNING, RunState.SUCCEEDED})
+HELD_ON_PURPOSE = frozenset(
+    {
+        Cause.HELD_BY_CALENDAR,
+        Cause.QUOTA_SPENT,
+        Cause.BOUNDS_SPENT,
+        Cause.BOUNDS_ENDING,
+        # If a user paused the lane.
+        Cause.LANE_FULL,
+    }
+)
 # Who stores a task less than this before its moment stores it late.
 LEAD = timedelta(seconds=1)
 
@@ -52,7 +64,10 @@ Hold = Callable[[Facts, Wait], FoundCause | None]
 
 def find_holds(facts: Facts) -> tuple[FoundCause, ...]:
     """Return what held the fire time that is meant, the decisive cause first."""
-    found = list(_find(facts, _wait_of(facts)))
+    first_of_each: dict[Cause, FoundCause] = {}
+    for each in _find(facts, _wait_of(facts)):
+        first_of_each.setdefault(each.cause, each)
+    found = list(first_of_each.values())
     is_only_busy = [each for each in found if each.cause != Cause.WORKERS_BUSY]
     return tuple(is_only_busy or found)
 
@@ -93,6 +108,38 @@ def _waited_through_pause(facts: Facts, wait: Wait) -> FoundCause | None:
         if phase.is_paused and overlaps and wait.is_late:
             return pauses.cause_of_pause(facts, phase)
     return None
+
+
+def _caught_up(facts: Facts, wait: Wait) -> FoundCause | None:
+    """The resume that ended the pause made the run."""
+    for phase in facts.phases:
+        if phase.is_caught_up and phase.has(wait.since) and wait.is_late:
+            change = Evidence("change", "the task was resumed", at=phase.until)
+            deed = phase.until and facts.deed(phase.until, "task.")
+            proof = (change, evidence_of_deed(deed)) if deed else (change,)
+            return FoundCause(
+                Cause.CAUGHT_UP, "", phase.since, phase.until, evidence=proof
+            )
+    return None
+
+
+def _held_back(facts: Facts, wait: Wait) -> FoundCause | None:
+    """What a user or a limit held back on purpose, however well the service worked."""
+    said = _stated(facts, wait)
+    if said is None or wait.run is None or said.cause not in HELD_ON_PURPOSE:
+        return None
+    if said.cause == Cause.LANE_FULL:
+        return lanes.cause_of_pause(wait.run, wait.since, wait.until)
+    if said.cause == Cause.HELD_BY_CALENDAR:
+        return calendars.cause_of_hold(facts, said)
+    return said
+
+
+def _in_lane(facts: Facts, wait: Wait) -> FoundCause | None:
+    said = _stated(facts, wait)
+    if said is None or wait.run is None or said.cause != Cause.LANE_FULL:
+        return None
+    return lanes.cause_of_line(wait.run, facts.now)
 
 
 def _database_away(facts: Facts, wait: Wait) -> FoundCause | None:
@@ -195,7 +242,12 @@ def _stated(facts: Facts, wait: Wait) -> FoundCause | None:
     cause = cause_of_reason(run.state, run.reason)
     if cause is None:
         return None
-    return FoundCause(cause, with_detail(cause, run.reason), until=run.wake_at)
+    return FoundCause(
+        cause,
+        with_detail(cause, run.reason),
+        until=run.wake_at,
+        evidence=(evidence_of_run(run),),
+    )
 
 
 def _broker_away(facts: Facts, wait: Wait) -> FoundCause | None:
@@ -236,13 +288,16 @@ def _workers_busy(facts: Facts, wait: Wait) -> FoundCause | None:
 
 # A package that holds runs adds its rule here, before what is only deduced.
 HOLDS: tuple[Hold, ...] = (
+    _held_back,
     _stored_late,
     _waited_through_pause,
+    _caught_up,
     _database_away,
     _no_worker,
     _worker_lost,
     _retrying,
     _in_line,
+    _in_lane,
     _stated,
     _held_in_worker,
     _broker_away,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tasks_api.domain.why.causes import WORDS, Cause
 from tasks_api.domain.why.facts import Deed, Facts, Phase
 from tasks_api.domain.why.found import Evidence, FoundCause, evidence_of_deed
@@ -12,17 +14,27 @@ SERVICE = "service"
 
 def cause_of_pause(facts: Facts, phase: Phase) -> FoundCause:
     """Return the cause of a phase in which the task was paused."""
-    deed = facts.deed(phase.since, "task.pause", "schedule.change")
-    cause = _cause(facts, phase, deed)
-    change = Evidence("change", "the task was paused", at=phase.since)
+    begin = _begin_of_pause(facts, phase)
+    deed = facts.deed(begin.since, "task.pause", "schedule.change")
+    cause = _cause(facts, replace(begin, until=phase.until), deed)
+    change = Evidence("change", "the task was paused", at=begin.since)
     is_present = phase.until is None
     return FoundCause(
         cause,
         _message(facts, cause, deed, is_present=is_present),
-        since=phase.since,
+        since=begin.since,
         until=facts.task.resume_at if is_present else phase.until,
         evidence=(change, evidence_of_deed(deed)) if deed else (change,),
     )
+
+
+def _begin_of_pause(facts: Facts, phase: Phase) -> Phase:
+    """Return the phase with which a pause began: a change in it begins another one."""
+    begin = phase
+    for each in reversed(facts.phases):
+        if each.until == begin.since and each.is_paused:
+            begin = each
+    return begin
 
 
 def _cause(facts: Facts, phase: Phase, deed: Deed | None) -> Cause:

@@ -24,6 +24,12 @@ _UNSENT: Table = (
         Cause.ENDED_MEANWHILE,
     ),
     ("Passed while nobody could fire it", Cause.CUT_OFF),
+    ("Passed while the task was paused; only the newest", Cause.NOT_CAUGHT_UP),
+    ("The task was paused or ended before it made up", Cause.NOT_CAUGHT_UP),
+    ("As many runs of its tenant waited for the quota", Cause.QUOTA_LINE_FULL),
+    ("As many runs of its token waited for the runs a day", Cause.BOUNDS_LINE_FULL),
+    ("The bounds of its token were not renewed", Cause.BOUNDS_LAPSED),
+    ("A run of the task has succeeded.", Cause.STOPPED_ON_SUCCESS),
     ("Cancelled by ", Cause.CANCELLED_BY_USER),
     ("The task was removed.", Cause.REMOVED),
     ("The task was paused.", Cause.PAUSED_BY_USER),
@@ -36,6 +42,7 @@ _UNSENT_ENDS: Table = (
     ("before anybody fired it.", Cause.CUT_OFF),
     ("not tried again, the task was replaced.", Cause.REPLACED),
     ("not tried again, the task was removed.", Cause.REMOVED),
+    ("not tried again, the task was done.", Cause.STOPPED_ON_SUCCESS),
 )
 # Runs that failed. The first text counts that a reason contains.
 _FAILED: Table = (
@@ -49,6 +56,8 @@ _FAILED: Table = (
     ("target address is not allowed", Cause.ADDRESS_FORBIDDEN),
     ("its name servers do not answer", Cause.NAMES_SILENT),
     ("could not resolve host", Cause.NAME_UNKNOWN),
+    ("could not be built: The bounds of the token", Cause.BOUNDS_REFUSED),
+    ("could not be built: the bounds of its token", Cause.BOUNDS_REFUSED),
     ("could not be built", Cause.SERVICE_ERROR),
     ("request cannot be sent as it is", Cause.SERVICE_ERROR),
     ("could not be put into its queue", Cause.SERVICE_ERROR),
@@ -56,9 +65,18 @@ _FAILED: Table = (
     ("not understood by its worker", Cause.SERVICE_ERROR),
     ("the service is stopping", Cause.SERVICE_ERROR),
 )
-# Runs that wait.
+# Runs that wait, or waited. The first text counts with which a reason begins, after
+# "Waits" or "Waited".
+_HELD: Table = (
+    (" for lane ", Cause.LANE_FULL),
+    (": held by calendar ", Cause.HELD_BY_CALENDAR),
+    (" for the quota of runs a day ", Cause.QUOTA_SPENT),
+    (" for the runs a day of its token ", Cause.BOUNDS_SPENT),
+    (": the bounds of its token are about to end", Cause.BOUNDS_ENDING),
+    (": the run before it is not over", Cause.IN_LINE),
+)
+# The first text counts that the reason contains.
 _WAITING: Table = (
-    ("Waits: the run before it is not over", Cause.IN_LINE),
     ("its name servers do not answer", Cause.NAMES_SILENT),
     ("other names of its tenant wait", Cause.HOST_BUSY),
     ("its host is slow", Cause.HOST_BUSY),
@@ -74,7 +92,15 @@ def cause_of_reason(state: RunState, reason: str) -> Cause | None:
         return _contained(_FAILED, text) or _cause_of_answer(text)
     if state in (RunState.SKIPPED, RunState.MISSED, RunState.CANCELLED):
         return _cause_of_unsent(text)
-    return _contained(_WAITING, text)
+    return _cause_of_wait(text)
+
+
+def _cause_of_wait(text: str) -> Cause | None:
+    if text.startswith("Held by calendar "):
+        return Cause.HELD_BY_CALENDAR
+    said = re.sub(r"^Wait(s|ed)", "", text)
+    found = (cause for part, cause in _HELD if said.startswith(part))
+    return next(found, None) or _contained(_WAITING, text)
 
 
 def _contained(table: Table, text: str) -> Cause | None:

@@ -6,16 +6,21 @@ decides which moments fire, such as a calendar, adds its rule to RULES.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tasks_api.domain import cron
+from tasks_api.domain.calendars import OnCalendars
+from tasks_api.domain.effort import spend
 from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.rules import AnyOf, Recurrence
+from tasks_api.domain.schedule_parts import last_moment, parts_of
 from tasks_api.domain.schedule_words import schedule_words
-from tasks_api.domain.schedules import Cron, Once, Schedule
+from tasks_api.domain.schedules import Cron, Once, Schedule, first_after, grid_of
 from tasks_api.domain.timestamps import format_timestamp
-from tasks_api.domain.why import pauses
+from tasks_api.domain.why import calendars, pauses
 from tasks_api.domain.why.causes import WORDS, Cause, Verdict
 from tasks_api.domain.why.facts import Facts, Phase, fire_time_at
 from tasks_api.domain.why.found import (
@@ -37,10 +42,22 @@ MAX_OTHER_PHASES = 50
 
 
 def judge(facts: Facts) -> Ruling:
-    for rule in RULES:
-        if (ruling := rule(facts)) is not None:
-            return ruling
-    return _unfired(facts, FoundCause(Cause.NOT_PLANNED))
+    rulings = (rule(facts) for rule in RULES)
+    found = next((ruling for ruling in rulings if ruling is not None), None)
+    ruling = found or _unfired(facts, FoundCause(Cause.NOT_PLANNED))
+    return _with_substitutes(facts, ruling)
+
+
+def _with_substitutes(facts: Facts, ruling: Ruling) -> Ruling:
+    """Name the runs that users asked for later, and that stand for this moment."""
+    if not facts.substitutes:
+        return ruling
+    more = tuple(
+        Evidence("run", f"a {each.kind} of it, {each.state}", str(each.run_id))
+        for each in facts.substitutes
+    )
+    found = replace(ruling.found, evidence=(*ruling.found.evidence, *more))
+    return Ruling(ruling.verdict, found)
 
 
 def _unfired(facts: Facts, found: FoundCause) -> Ruling:
@@ -105,6 +122,9 @@ _CAUSE_OF_END = {
     "completed": Cause.ALREADY_FIRED,
     "over": Cause.AFTER_END,
     "gone (HTTP 410)": Cause.TARGET_GONE,
+    "max_runs": Cause.MAX_RUNS,
+    "succeeded": Cause.STOPPED_ON_SUCCESS,
+    "not renewed": Cause.BOUNDS_LAPSED,
 }
 
 
@@ -145,11 +165,26 @@ def _waits_through_pause(facts: Facts, schedule: Schedule | None) -> bool:
     return is_one_time and is_present and facts.moment <= facts.now
 
 
+def _spent(facts: Facts) -> Ruling | None:
+    """The runs that are left are made before the moment."""
+    left, at = facts.task.runs_left, facts.task.next_fire_at
+    if left is None or facts.planned is None or facts.schedule is None:
+        return None
+    for _ in range(left):
+        if at is None or at >= facts.moment:
+            return None
+        spend(1)
+        at = first_after(facts.schedule, at)
+    return _unfired(facts, FoundCause(Cause.MAX_RUNS, since=at))
+
+
 def _planned(facts: Facts) -> Ruling | None:
     if facts.planned is None:
         return None
-    text = f"The schedule plans this moment: {_words(facts.phase)}."
-    return Ruling(Verdict.WILL_FIRE, FoundCause(Cause.PLANNED, text))
+    more, evidence = calendars.words_of_move(facts)
+    text = f"The schedule plans this moment: {_words(facts.phase)}.{more}"
+    found = FoundCause(Cause.PLANNED, text, evidence=evidence)
+    return Ruling(Verdict.WILL_FIRE, found)
 
 
 def _words(phase: Phase | None) -> str:
@@ -165,19 +200,38 @@ def _broken(facts: Facts) -> Ruling | None:
     return _unfired(facts, FoundCause(Cause.SCHEDULE_BROKEN, since=phase.since))
 
 
-def _skipped_by_clock(facts: Facts) -> Ruling | None:
+def _on_calendars(facts: Facts) -> Ruling | None:
     schedule = facts.schedule
-    if facts.is_now or not isinstance(schedule, Cron) or schedule.zone == "UTC":
+    if facts.is_now or not isinstance(schedule, OnCalendars):
         return None
-    try:
-        found = _cause_of_clock(schedule, facts.moment)
-    except (ScheduleError, OverflowError):
-        # The calendar ends here.
-        return None
+    found = calendars.cause_of_calendar(facts, schedule)
     return None if found is None else _unfired(facts, found)
 
 
-def _cause_of_clock(schedule: Cron, moment: datetime) -> FoundCause | None:
+def _skipped_by_clock(facts: Facts) -> Ruling | None:
+    if facts.is_now or facts.schedule is None:
+        return None
+    for part in _zoned_parts(facts.schedule):
+        try:
+            found = _cause_of_clock(part, facts.moment)
+        except (ScheduleError, OverflowError):
+            # The years of the calendar end here.
+            continue
+        if found is not None:
+            return _unfired(facts, found)
+    return None
+
+
+def _zoned_parts(schedule: Schedule) -> Iterator[Cron | Recurrence]:
+    """Yield the parts that go by the clock of a zone, with their whole offset."""
+    grid = grid_of(schedule)
+    offset = grid.offset if isinstance(grid, AnyOf) else timedelta()
+    for part in parts_of(schedule):
+        if isinstance(part, Cron | Recurrence) and part.zone != "UTC":
+            yield replace(part, offset=part.offset + offset)
+
+
+def _cause_of_clock(schedule: Cron | Recurrence, moment: datetime) -> FoundCause | None:
     at = moment - schedule.offset
     gap = _find_gap(schedule, at)
     if gap is not None:
@@ -194,7 +248,7 @@ def _cause_of_clock(schedule: Cron, moment: datetime) -> FoundCause | None:
     return FoundCause(Cause.CLOCK_OVERLAP, with_detail(Cause.CLOCK_OVERLAP, text))
 
 
-def _find_gap(schedule: Cron, at: datetime) -> cron.Gap | None:
+def _find_gap(schedule: Cron | Recurrence, at: datetime) -> cron.Gap | None:
     """Return the gap of the clock in which the schedule has this local time."""
     for gap in cron.gaps(schedule.zone, at - LONGEST_SHIFT, at + LONGEST_SHIFT):
         # The local time that clients mean, by the clock before the gap or after it.
@@ -224,7 +278,7 @@ def _changed(facts: Facts) -> Ruling | None:
 def _cause_of_change(facts: Facts, other: Phase) -> FoundCause:
     is_over = other.until is not None and other.until < facts.moment
     at = other.until if is_over and other.until is not None else other.since
-    deed = facts.deed(at, "task.", "schedule.change")
+    deed = facts.deed(at, "task.", "schedule.change", "calendar.")
     until = None if is_over else at
     words = "ended" if is_over else "came into force"
     text = f"that schedule {words} at {format_timestamp(at)}."
@@ -240,7 +294,7 @@ def _cause_of_change(facts: Facts, other: Phase) -> FoundCause:
 
 def _before_start(facts: Facts) -> Ruling | None:
     schedule = facts.schedule
-    start = _moved(schedule, getattr(schedule, "start", None))
+    start = _moved(schedule, _start_of(schedule))
     if start is None or facts.moment >= start:
         return None
     return _unfired(facts, FoundCause(Cause.BEFORE_START, until=start))
@@ -248,10 +302,31 @@ def _before_start(facts: Facts) -> Ruling | None:
 
 def _after_end(facts: Facts) -> Ruling | None:
     schedule = facts.schedule
-    end = _moved(schedule, getattr(schedule, "end", None))
+    end = _moved(schedule, _end_of(schedule))
     if end is None or facts.moment <= end:
         return None
     return _unfired(facts, FoundCause(Cause.AFTER_END, since=end))
+
+
+def _start_of(schedule: Schedule | None) -> datetime | None:
+    """Return when a schedule begins; None if it has no beginning."""
+    grid = None if schedule is None else grid_of(schedule)
+    if isinstance(grid, AnyOf) and grid.start is None:
+        starts = [_start_of(each) for each in grid.schedules]
+        known = [each for each in starts if each is not None]
+        return min(known) if len(known) == len(starts) else None
+    start: datetime | None = getattr(grid, "start", None)
+    if isinstance(grid, Recurrence) and start is None:
+        return cron.instant_of(grid.first, grid.zone)
+    return start
+
+
+def _end_of(schedule: Schedule | None) -> datetime | None:
+    """Return when a schedule ends; None if it has no end."""
+    if schedule is None or isinstance(schedule, Once):
+        return None
+    ends = [schedule.end, last_moment(schedule)]
+    return min((each for each in ends if each is not None), default=None)
 
 
 def _moved(schedule: Schedule | None, moment: datetime | None) -> datetime | None:
@@ -286,7 +361,9 @@ RULES: tuple[Rule, ...] = (
     _already_fired,
     _paused,
     _broken,
+    _spent,
     _planned,
+    _on_calendars,
     _skipped_by_clock,
     _changed,
     _before_start,

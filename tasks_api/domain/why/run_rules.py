@@ -36,6 +36,10 @@ def _cause_of_delivery(facts: Facts, run: RunFacts) -> FoundCause:
     holds = find_holds(facts)
     if holds:
         return holds[0]
+    if run.backfilled_slot is not None:
+        slot = format_timestamp(run.backfilled_slot)
+        text = with_detail(Cause.BACKFILLED, f"the one of {slot}.")
+        return FoundCause(Cause.BACKFILLED, text, evidence=(evidence_of_run(run),))
     if run.by_hand:
         return FoundCause(Cause.MANUAL, evidence=(evidence_of_run(run),))
     status = run.attempts[-1].status_code if run.attempts else None
@@ -52,13 +56,12 @@ def _cause_of_delivery(facts: Facts, run: RunFacts) -> FoundCause:
 def _stated_cause(run: RunFacts) -> FoundCause:
     """The cause that a run that is over states by its reason."""
     cause = cause_of_reason(run.state, run.reason) or Cause.AS_RECORDED
-    again = [Evidence("run", "a redrive of it", str(each)) for each in run.redriven_as]
     return FoundCause(
         cause,
         with_detail(cause, run.reason),
         since=run.scheduled_for,
         until=run.finished_at,
-        evidence=(evidence_of_run(run), *again),
+        evidence=(evidence_of_run(run),),
     )
 
 

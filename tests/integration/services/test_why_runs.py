@@ -160,7 +160,7 @@ def test_retries_end_and_a_redrive_is_evidence(user: User) -> None:
     end(by_hand)
 
     texts = {each.text: each.id for each in answer_to(run).cause.evidence}
-    assert texts["a redrive of it"] == str(redriven.run_ids[0])
+    assert texts["a redrive of it, succeeded"] == str(redriven.run_ids[0])
 
 
 @pytest.mark.parametrize(
