@@ -108,8 +108,11 @@ class Bounds:
         # A calendar may change, so the schedule counts without it, and to its end where
         # the calendar moves fire times.
         beyond = grid_of(schedule).first_from(latest + timedelta(microseconds=1))
-        moves = isinstance(schedule, OnCalendars) and schedule.moves
-        may_move_beyond = moves and (schedule.end is None or schedule.end > latest)
+        may_move_beyond = (
+            isinstance(schedule, OnCalendars)
+            and schedule.moves
+            and (schedule.end is None or schedule.end > latest)
+        )
         if spread > self.horizon or beyond is not None or may_move_beyond:
             raise OutOfBounds(
                 "horizon",

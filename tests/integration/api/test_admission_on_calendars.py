@@ -170,7 +170,7 @@ def test_a_lane_forecasts_what_calendars_leave(api: APIClient) -> None:
         "from": since.isoformat(),
         "to": (days[-1] + timedelta(days=1)).isoformat(),
     }
-    shown = api.get("/lanes/crm/forecast/", {**query, "bucket": 86_400}).json()
+    shown = api.get("/lanes/crm/forecast/", {**query, "bucket": "86400"}).json()
 
     is_early = [day.weekday() < len(EARLY) for day in days]
     assert shown["counts"] == [240 if each else 480 for each in is_early]

@@ -55,7 +55,7 @@ def random_spec(chance: random.Random, now: datetime) -> TaskSpec:
     interval = Interval(start, every * SECOND, end)
     rule = make_recurrence(RULE, FIRST, "Europe/Berlin")
     part = replace(cron, start=None, end=None)
-    schedule = chance.choice(
+    schedule: Schedule = chance.choice(
         [cron, interval, replace(rule, start=start), AnyOf((part, rule), start, end)]
     )
     surface = chance.choice([Surface.TASKS, Surface.CRON_JOBS])

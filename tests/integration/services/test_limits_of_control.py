@@ -19,7 +19,6 @@ from tasks_api.models import Lane, Run, Task
 from tasks_api.services import pausing, waiting_limits
 from tasks_api.services.pausing import Hold
 from tests.integration.support.backfills import (
-    HOUR,
     backfilled,
     hourly_task,
     let_be_due,
@@ -28,7 +27,7 @@ from tests.integration.support.backfills import (
 )
 from tests.integration.support.calendars import change_calendar, make_calendar
 from tests.integration.support.reconciliation_model import let_pass, settle_all
-from tests.integration.support.stored_tasks import take_due, take_waiting
+from tests.integration.support.stored_tasks import HOUR, take_due, take_waiting
 from tests.integration.support.token_clients import client_with_token
 
 pytestmark = pytest.mark.django_db(transaction=True)
