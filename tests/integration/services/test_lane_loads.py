@@ -55,9 +55,13 @@ def random_spec(chance: random.Random, now: datetime) -> TaskSpec:
     interval = Interval(start, every * SECOND, end)
     rule = make_recurrence(RULE, FIRST, "Europe/Berlin")
     part = replace(cron, start=None, end=None)
-    schedule: Schedule = chance.choice(
-        [cron, interval, replace(rule, start=start), AnyOf((part, rule), start, end)]
-    )
+    schedules: list[Schedule] = [
+        cron,
+        interval,
+        replace(rule, start=start),
+        AnyOf((part, rule), start, end),
+    ]
+    schedule = chance.choice(schedules)
     surface = chance.choice([Surface.TASKS, Surface.CRON_JOBS])
     choice = random_choice(chance, schedule) if surface == Surface.TASKS else None
     return TaskSpec(
