@@ -39,6 +39,9 @@ def to_row(each: ComingFireTime) -> FireTimeRow:
 
 
 def _note(each: ComingFireTime) -> str:
+    if each.calendar is not None:
+        did = "Moved" if each.at else "Left out"
+        return f"{did} by calendar {each.calendar.name}."
     match each.dst:
         case ClockChange.MOVED:
             return f"The clock skips {each.wall:%H:%M}; it fires when the gap is over."

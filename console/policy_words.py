@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from tasks_api.domain.calendars import CalendarRules, OnCalendars
 from tasks_api.domain.schedule_words import duration_words
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.specs import Backoff, Misfire, Overlap, RetryPolicy, TaskSpec
@@ -37,6 +38,8 @@ def _of_requests(spec: TaskSpec) -> Iterator[str]:
         yield f"An answer may take {_time(seconds)}."
     if seconds := spec.request.deadline:
         yield f"After a status of 202, the target has {_time(seconds)} to report the result."
+    if spec.lane_name:
+        yield f"Its runs wait for their turn in lane {spec.lane_name}."
 
 
 def _of_many_runs(spec: TaskSpec) -> Iterator[str]:
@@ -54,6 +57,19 @@ def _of_many_runs(spec: TaskSpec) -> Iterator[str]:
         yield f"It ends after {several} of its schedule."
     if spec.stop_on_success:
         yield "It ends after the first run of its schedule that succeeds."
+    if isinstance(spec.schedule, OnCalendars):
+        yield from _of_holds(spec.schedule.rules)
+
+
+def _of_holds(rules: CalendarRules) -> Iterator[str]:
+    names = " or ".join(each.name for each in rules.hold)
+    pace = (
+        f"at a pace of {rules.pace.replace('/', ' a ')}"
+        if rules.pace
+        else "all at once"
+    )
+    if names:
+        yield f"In the time of calendar {names} its runs wait, and go {pace} after it."
 
 
 def _retry_words(retry: RetryPolicy | Backoff | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
@@ -43,13 +44,14 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
         "tenant",
         "name",
         "scope",
+        "shown_bounds",
         "created_at",
         "expires_at",
         "revoked_at",
         "last_used_at",
     )
     form = TokenForm
-    list_select_related = ("user__tenant",)
+    list_select_related = ("user__tenant", "bounds")
     search_fields = ("prefix", "name", "user__username", "user__tenant__name")
     show_full_result_count = False
     autocomplete_fields = ("user",)
@@ -93,6 +95,12 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     @admin.display(description="tenant", ordering="user__tenant__name")
     def tenant(self, token: Token) -> Tenant | None:
         return token.user.tenant
+
+    @admin.display(description="bounds", empty_value="none")
+    def shown_bounds(self, token: Token) -> str | None:
+        if token.bounds is None:
+            return None
+        return json.dumps(services.show_bounds(token.bounds))
 
     def save_model(
         self,

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from accounts import audit, encryption, url_credentials
-from accounts.models import MAX_RETENTION_DAYS, SigningSecret, Tenant, digest
+from accounts.models import MAX_RETENTION_DAYS, Plan, SigningSecret, Tenant, digest
 from accounts.services.errors import AccountError
 from accounts.services.names import check_name
 from accounts.url_checks import URL_CHECKS
@@ -34,6 +34,7 @@ def configure_tenant(
     shared_secret: str | None = None,
     max_in_flight: int | None = None,
     retention_days: int | None = None,
+    plan: str | None = None,
 ) -> tuple[Tenant, bool]:
     """Change the given settings; an empty text or 0 clears one.
 
@@ -45,6 +46,7 @@ def configure_tenant(
         *_set_urls(tenant, callback_url, notification_url),
         *_set_shared_secret(tenant, shared_secret),
         *_set_limits(tenant, max_in_flight, retention_days),
+        *_set_plan(tenant, plan),
     ]
     try:
         tenant.save(update_fields=changed)
@@ -68,6 +70,15 @@ def _set_urls(
         tenant.notification_url = parse_notification_url(tenant, notification_url)
         changed += ["notification_url"]
     return changed
+
+
+def _set_plan(tenant: Tenant, name: str | None) -> list[str]:
+    if name is None:
+        return []
+    tenant.plan = Plan.objects.filter(name=name).first() if name else None
+    if name and tenant.plan is None:
+        raise AccountError(f"There is no plan {name}.")
+    return ["plan"]
 
 
 def _set_shared_secret(tenant: Tenant, secret: str | None) -> list[str]:
@@ -107,6 +118,7 @@ def audited_settings(tenant: Tenant) -> dict[str, Any]:
         "shared_secret": tenant.shared_secret_digest,
         "max_in_flight": tenant.max_in_flight,
         "retention_days": tenant.retention_days,
+        "plan": tenant.plan and tenant.plan.name,
     }
 
 

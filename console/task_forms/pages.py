@@ -78,7 +78,7 @@ def answer(
     """
     is_test = request.POST.get("action") == "test"
     trial = send_trial(request, draft, now) if is_test else {}
-    found = preview(draft, now=now)
+    found = preview(draft, request.user, now=now)
     if request.htmx:
         return render(request, "console/task_forms/_preview.html", {"preview": found})
     return show_form(request, draft.form, {"preview": found, **context, **trial})

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from accounts.models import User
 from console.fire_times import FireTimeRow, fire_time_rows
 from console.policy_words import policy_sentences
 from console.task_forms.checks import SCHEDULE, CheckedTask, sentence
 from console.task_forms.drafts import Draft
 from console.task_forms.equivalents import Equivalents
 from tasks_api.domain.effort import TooMuch
-from tasks_api.domain.exceptions import ScheduleError
+from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedule_words import schedule_words
+from tasks_api.services.calendars import resolve_calendars
 
 FIRE_TIMES = 5
 TIMING = SCHEDULE | {"dst"}
@@ -34,17 +36,18 @@ class Preview:
     error: str = ""
 
 
-def preview(draft: Draft, *, now: datetime) -> Preview:
+def preview(draft: Draft, user: User, *, now: datetime) -> Preview:
     checked, same = draft.checked, draft.equivalents
     policies = policy_sentences(checked.spec) if checked.spec else []
     if not draft.form.says_when:
         return Preview(same, policies)
     if checked.spec is None or not checked.has_valid(TIMING):
         return Preview(same, policies, error=_schedule_error(checked))
-    schedule = checked.spec.schedule
     try:
+        [spec] = resolve_calendars(user, [checked.spec], now=now)
+        schedule = spec.schedule
         rows = tuple(fire_time_rows(schedule, since=now, count=FIRE_TIMES))
-    except (ScheduleError, TooMuch) as error:
+    except (InvalidTask, ScheduleError, TooMuch) as error:
         return Preview(same, policies, error=str(error))
     zone = zone_of(schedule)
     return Preview(same, policies, schedule_words(schedule), zone, rows)

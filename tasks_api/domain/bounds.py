@@ -13,9 +13,10 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from tasks_api.domain import guard
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.exceptions import OutOfBounds
 from tasks_api.domain.request_options import comparable
-from tasks_api.domain.schedules import Schedule, add_offset
+from tasks_api.domain.schedules import Schedule, add_offset, grid_of
 
 # A request of a bounded task that has not begun this long after it was counted goes back
 # and is counted anew. So in any 24 hours no more start than were counted.
@@ -104,8 +105,15 @@ class Bounds:
         latest = add_offset(now, timedelta(seconds=self.horizon - spread))
         if latest is None:
             return
-        beyond = schedule.first_from(latest + timedelta(microseconds=1))
-        if spread > self.horizon or beyond is not None:
+        # A calendar may change, so the schedule counts without it, and to its end where
+        # the calendar moves fire times.
+        beyond = grid_of(schedule).first_from(latest + timedelta(microseconds=1))
+        may_move_beyond = (
+            isinstance(schedule, OnCalendars)
+            and schedule.moves
+            and (schedule.end is None or schedule.end > latest)
+        )
+        if spread > self.horizon or beyond is not None or may_move_beyond:
             raise OutOfBounds(
                 "horizon",
                 f"a fire time lies more than {self.horizon} seconds from now; give the "

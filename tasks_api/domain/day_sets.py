@@ -82,6 +82,10 @@ class CalendarDays:
     days: DaySet
     spans: tuple[tuple[datetime, datetime], ...] = ()
 
+    def __hash__(self) -> int:
+        # A version never changes, and its days may be many.
+        return hash(self.version_id)
+
     @classmethod
     def from_content(
         cls,

@@ -7,6 +7,7 @@ fields, so this module first writes them in a way that it reads as the service d
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, timedelta
 from functools import lru_cache
 
@@ -17,10 +18,12 @@ from cron_descriptor.Exception import (
     WrongArgumentException,
 )
 
+from tasks_api.domain.calendars import CalendarRules, OnCalendars, OnExcluded
 from tasks_api.domain.cron import Fields
+from tasks_api.domain.day_sets import CalendarDays
 from tasks_api.domain.rrule_words import rule_words
 from tasks_api.domain.rules import AnyOf, Recurrence
-from tasks_api.domain.schedules import Cron, Interval, Once, Schedule, grid_of
+from tasks_api.domain.schedules import Cron, Grid, Interval, Once, Schedule, grid_of
 
 UNREADABLE = (FormatException, MissingFieldException, WrongArgumentException)
 # More values of one field are shorter as a range with a step.
@@ -41,9 +44,40 @@ _SPECIAL_DAY = re.compile(r"L|LW|[0-9]L|(?:[0-9]|[A-Z]{3})#[0-9]")
 _NEEDLESS = re.compile(r", every (minute|hour|day)(?=,|$)")
 
 
+_ON_EXCLUDED = {
+    OnExcluded.SKIP: "",
+    OnExcluded.NEXT_BUSINESS_DAY: ", or else on the next business day",
+    OnExcluded.PREVIOUS_BUSINESS_DAY: ", or else on the previous business day",
+}
+
+
 def schedule_words(schedule: Schedule) -> str:
     """Return, for instance, `At 09:00, Monday through Friday, in Europe/Berlin`."""
-    match grid_of(schedule):
+    words = _grid_words(grid_of(schedule))
+    if isinstance(schedule, OnCalendars):
+        words += calendar_words(schedule.rules)
+    return words
+
+
+def calendar_words(rules: CalendarRules) -> str:
+    """Return what follows a schedule, such as `, except on calendar de-holidays`."""
+    words = ""
+    if rules.only:
+        words += f", only on calendar {_any(rules.only)}"
+    if rules.exclude:
+        words += f", except on calendar {_any(rules.exclude)}"
+    words += _ON_EXCLUDED[rules.on_excluded]
+    if rules.hold:
+        words += f", held back by calendar {_any(rules.hold)}"
+    return words
+
+
+def _any(calendars: Iterable[CalendarDays]) -> str:
+    return " or ".join(each.name for each in calendars)
+
+
+def _grid_words(grid: Once | Grid) -> str:
+    match grid:
         case Once(at=at):
             return f"Once, at {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         case Interval(every=every):

@@ -21,6 +21,7 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task, TaskQuerySet, TaskTag
 from tasks_api.services import admission, pausing, removal, tasks
 from tasks_api.services.admission import LaneVerdict
+from tasks_api.services.calendars import resolve_calendars
 from tasks_api.services.finding import lock_rows
 from tasks_api.services.fingerprints import fingerprint_of
 from tasks_api.services.wanted_tasks import Wanted
@@ -182,15 +183,16 @@ def _remove_unlisted(
 def _judge(
     locked: LockedTasks, desired: Sequence[DesiredTask], *, now: datetime
 ) -> tuple[Sequence[DesiredTask], Sequence[LaneVerdict]]:
-    """Return the list with the places that the service chose, and its admission.
+    """Return the list with its calendars, the places that the service chose, and its admission.
 
     The indexes of the verdicts are those of the list.
     """
     indexes = [index for index, each in enumerate(desired) if each.spec]
+    specs = [each.spec for each in desired if each.spec]
+    resolved = resolve_calendars(locked.owner, specs, now=now)
     wanted = [
-        Wanted(each.spec, locked.by_name.get(each.name))
-        for each in desired
-        if each.spec
+        Wanted(spec, locked.by_name.get(desired[index].name))
+        for index, spec in zip(indexes, resolved, strict=True)
     ]
     judged = admission.judge_tasks(locked.owner, wanted, now=now)
     placed = dict(zip(indexes, judged.tasks, strict=True))

@@ -38,7 +38,7 @@ from tasks_api.domain.specs import Overlap, Surface
 from tasks_api.domain.states import UNFINISHED_STATES, EndReason, RunState
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import RunIdKey, Task
-from tasks_api.services import reconciliation
+from tasks_api.services import reconciliation, waiting_limits
 from tasks_api.services.backfill_statements import (
     INSERT_BACKFILLS,
     READ_LAST_SEND_TIME,
@@ -104,10 +104,12 @@ def backfill_task(
 
     It works for a task that is paused or has ended by itself. The callers must ring after
     the commit. Raises TaskNotFound, InvalidTask for wrong or too many slots, and
-    InvalidState if the task was removed, or if the plan is not the `expected` one.
+    InvalidState if the task was removed, or if the plan is not the `expected` one. Raises
+    QuotaExceeded for more runs than may start or wait for a day.
     """
     task = _find_task(user, task_id, locks=not dry_run)
     plan = _plan(user, task, wanted)
+    waiting_limits.require_room(task, len(plan.slots), now=clock.now())
     if dry_run:
         return Backfill(plan)
     if expected is not None and expected != plan.fingerprint:

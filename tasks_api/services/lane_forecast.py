@@ -107,6 +107,7 @@ def _groups(
     for read, statement in (
         (fire_time_groups.read_intervals, statements.FORECAST_INTERVALS),
         (fire_time_groups.read_crons, statements.FORECAST_CRONS),
+        (fire_time_groups.read_on_calendars, statements.FORECAST_ON_CALENDARS),
     ):
         for number, (keys, group) in enumerate(read(statement, values, window)):
             if number >= MAX_GROUPS:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from tasks_api.services.forecast_statements import LABELS
-from tasks_api.storage.group_statements import group_crons, group_intervals
+from tasks_api.storage.group_statements import (
+    group_crons,
+    group_intervals,
+    group_on_calendars,
+)
 
 # Tasks with a window come anywhere in it, and the others at their own second.
 _KEYS = {
@@ -25,12 +29,15 @@ _BESIDE = f"""
 _LIMIT = " LIMIT %(limit)s"
 INTERVALS_IN_LANE = group_intervals(_KEYS, _IN_LANE) + _LIMIT
 CRONS_IN_LANE = group_crons(_KEYS, _IN_LANE) + _LIMIT
+ON_CALENDARS_IN_LANE = group_on_calendars(_KEYS, _IN_LANE) + _LIMIT
 INTERVALS_BESIDE = group_intervals(_KEYS, _BESIDE) + _LIMIT
 CRONS_BESIDE = group_crons(_KEYS, _BESIDE) + _LIMIT
+ON_CALENDARS_BESIDE = group_on_calendars(_KEYS, _BESIDE) + _LIMIT
 # Of a forecast: each task comes at its own second, and paused ones are apart.
 _PAUSED = {"is_paused": "task.is_paused"}
 FORECAST_INTERVALS = group_intervals(_PAUSED, _IN_LANE) + _LIMIT
 FORECAST_CRONS = group_crons(_PAUSED, _IN_LANE) + _LIMIT
+FORECAST_ON_CALENDARS = group_on_calendars(_PAUSED, _IN_LANE) + _LIMIT
 # Counts the one-time tasks of a lane in each second.
 ONE_TIME_IN_LANE = """
     SELECT date_trunc('second', task.once_at), task.is_paused, count(*)

@@ -13,6 +13,7 @@ from scheduler_service.db.arrays import array
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.fire_counts import Buckets
 from tasks_api.domain.lines import SECOND, WEEK, Load
+from tasks_api.domain.rules import AnyOf, Recurrence
 from tasks_api.domain.schedules import Cron, Interval, Schedule, with_offset
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Task
@@ -31,6 +32,12 @@ class LoadKey(NamedTuple):
     schedule: Schedule
     window: int = 0
     last: datetime | None = None
+
+
+class _Statements(NamedTuple):
+    intervals: str
+    crons: str
+    on_calendars: str
 
 
 def key_of_spec(spec: TaskSpec) -> LoadKey:
@@ -61,8 +68,11 @@ def read_lane(
 ) -> list[Load]:
     """Return what recurs in a lane in the week from a moment on, paused or not."""
     found = _read(
-        statements.INTERVALS_IN_LANE,
-        statements.CRONS_IN_LANE,
+        _Statements(
+            statements.INTERVALS_IN_LANE,
+            statements.CRONS_IN_LANE,
+            statements.ON_CALENDARS_IN_LANE,
+        ),
         {"lane": lane_id, "without": array(without)},
         _window(since, now),
     )
@@ -79,8 +89,11 @@ def read_beside(
 ) -> list[Load]:
     """Return what recurs at a host, or in the queues, of a tenant; as read_lane()."""
     found = _read(
-        statements.INTERVALS_BESIDE,
-        statements.CRONS_BESIDE,
+        _Statements(
+            statements.INTERVALS_BESIDE,
+            statements.CRONS_BESIDE,
+            statements.ON_CALENDARS_BESIDE,
+        ),
         {"tenant": tenant_id, "host": host, "without": array(without)},
         _window(since, now),
     )
@@ -94,12 +107,12 @@ def _window(since: datetime, now: datetime) -> GroupWindow:
 
 
 def _read(
-    intervals: str, crons: str, values: dict[str, Any], window: GroupWindow
+    asked: _Statements, values: dict[str, Any], window: GroupWindow
 ) -> Counter[LoadKey]:
     values = {**values, "limit": MAX_GROUPS + 1}
     sizes: Counter[LoadKey] = Counter()
     number = 0
-    for key, size in _keyed(intervals, crons, values, window):
+    for key, size in _keyed(asked, values, window):
         sizes[key] += size
         number += 1
     if number > MAX_GROUPS:
@@ -109,12 +122,14 @@ def _read(
 
 
 def _keyed(
-    intervals: str, crons: str, values: dict[str, Any], window: GroupWindow
+    asked: _Statements, values: dict[str, Any], window: GroupWindow
 ) -> Iterator[tuple[LoadKey, int]]:
-    for row in fire_time_groups.read_intervals(intervals, values, window):
+    for row in fire_time_groups.read_intervals(asked.intervals, values, window):
         yield _key_of_interval(row, window), row.group.size
-    for row in fire_time_groups.read_crons(crons, values, window):
+    for row in fire_time_groups.read_crons(asked.crons, values, window):
         yield _key_of_cron(row, window), row.group.size
+    for row in fire_time_groups.read_on_calendars(asked.on_calendars, values, window):
+        yield _key_on_calendars(row), row.group.size
 
 
 def _key_of_interval(row: KeyedGroup, window: GroupWindow) -> LoadKey:
@@ -138,10 +153,17 @@ def _key_of_cron(row: KeyedGroup, window: GroupWindow) -> LoadKey:
     schedule = with_offset(group.schedule, 0) if width else group.schedule
     # A group may begin with its tasks, which exist already, or with their start.
     begins_later = group.first > max(window.first, window.now + SECOND)
-    if begins_later and isinstance(schedule, Cron):
+    if begins_later and isinstance(schedule, Cron | Recurrence | AnyOf):
         own = schedule.offset + offset * SECOND
         schedule = replace(schedule, start=group.first - own)
     return LoadKey(schedule, width, _last(row, window))
+
+
+def _key_on_calendars(row: KeyedGroup) -> LoadKey:
+    """Return a load of a task whose schedule has its start and its end itself."""
+    width, _ = row.keys
+    schedule = row.group.schedule
+    return LoadKey(with_offset(schedule, 0) if width else schedule, width)
 
 
 def _last(row: KeyedGroup, window: GroupWindow) -> datetime | None:

@@ -54,6 +54,8 @@ class TaskSummary(NamedTuple):
     ended_at: datetime | None
     end_reason: str
     tags: list[str]
+    # The lane that its client named; empty: none.
+    lane: str
     # The name of its user within the tenant.
     owner: str
     created_at: datetime
@@ -145,6 +147,7 @@ def summarize(task: Task) -> TaskSummary:
         ended_at=task.ended_at,
         end_reason=task.end_reason,
         tags=task.tags,
+        lane=task.lane_name,
         owner=task.owner.name,
         created_at=task.created_at,
     )
@@ -179,6 +182,9 @@ def _read_spec(task: Task, schedule: Schedule) -> TaskSpec:
         retry=parse_policy(task.retry) if task.retry else None,
         request=parse_options(task.request) if task.request else RequestOptions(),
         pause_after_failures=task.pause_after_failures,
+        max_runs=task.max_runs,
+        stop_on_success=task.stop_on_success,
+        lane_name=task.lane_name,
     )
 
 

@@ -122,14 +122,15 @@ def rewrite_tasks(
     LimitReached, and DoesNotFit if they do not fit a lane, unless they are admitted
     already.
     """
-    desired = limits.admit_changes(owner, desired, now=now)
+    resolved = resolve_calendars(owner, [spec for _, spec in desired], now=now)
+    following = [
+        (task, spec) for (task, _), spec in zip(desired, resolved, strict=True)
+    ]
+    desired = limits.admit_changes(owner, following, now=now)
     for task, spec in desired:
         _claim_name(owner, task, spec, now=now)
         _require_runs_left(task, spec)
-    resolved = resolve_calendars(owner, [spec for _, spec in desired], now=now)
-    wanted = [
-        Wanted(spec, task) for (task, _), spec in zip(desired, resolved, strict=True)
-    ]
+    wanted = [Wanted(spec, task) for task, spec in desired]
     with admission.admitted(owner, wanted, now=now, is_admitted=is_admitted) as specs:
         placed = [(task, spec) for (task, _), spec in zip(desired, specs, strict=True)]
         return _rewrite(placed, now=now)

@@ -37,6 +37,11 @@ class Command(AccountCommand):
             type=int,
             help="Days that its history is kept; 0 for the setting.",
         )
+        parser.add_argument(
+            "--plan",
+            metavar="NAME",
+            help="The plan whose quotas it has; an empty name takes it away.",
+        )
 
     def handle(
         self,
@@ -47,6 +52,7 @@ class Command(AccountCommand):
         shared_secret: str | None,
         max_in_flight: int | None,
         retention_days: int | None,
+        plan: str | None,
         **options: Any,
     ) -> str:
         callback, notification, secret = (
@@ -60,6 +66,7 @@ class Command(AccountCommand):
             shared_secret=secret,
             max_in_flight=max_in_flight,
             retention_days=retention_days,
+            plan=plan,
         )
         verb = "created and configured" if created else "configured"
         return f"The tenant {configured} is {verb}."

@@ -134,6 +134,9 @@ backfill_task = openapi.operation(
         409: openapi.error_response("The plan is another one now; look at it again"),
         413: openapi.error_response(openapi.TOO_LARGE),
         422: openapi.error_response(openapi.KEY_REUSED),
+        429: openapi.error_response(
+            "These are 300 runs, and 100 more of the token may start or wait today"
+        ),
         500: openapi.error_response(FAILURE),
     },
 )

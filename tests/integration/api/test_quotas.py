@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.core.management import call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -232,3 +233,17 @@ def test_who_stores_a_task_is_told_that_its_runs_will_wait(
     for answer in answers:
         assert answer.status_code < 300
         assert answer["X-Quota-Warning"].startswith("runs_per_day: 5 of 5 used")
+
+
+def test_a_command_gives_a_tenant_a_plan(alpha: Tenant) -> None:
+    Plan.objects.create(name="starter", max_tasks=7)
+
+    services.configure_tenant(alpha.name, plan="starter")
+    alpha.refresh_from_db()
+    assert alpha.plan is not None
+    assert alpha.plan.name == "starter"
+    with pytest.raises(services.AccountError, match="no plan other"):
+        services.configure_tenant(alpha.name, plan="other")
+    call_command("configure_tenant", alpha.name, plan="")
+    alpha.refresh_from_db()
+    assert alpha.plan is None

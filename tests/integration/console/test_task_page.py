@@ -17,9 +17,11 @@ from accounts.models import Tenant, User
 from tasks_api.domain.schedules import Cron, Interval, Once
 from tasks_api.domain.specs import Surface
 from tasks_api.domain.states import RunState
-from tasks_api.models import Task
+from tasks_api.models import Lane, Task
 from tasks_api.services import pausing
+from tasks_api.services.pausing import Hold
 from tests.conftest import ClientFor, MakeTask
+from tests.integration.support.calendars import make_calendar
 from tests.integration.support.stored_runs import hourly_task, store_run
 from tests.integration.support.task_pages import (
     HTMX,
@@ -258,3 +260,57 @@ def test_the_page_takes_a_constant_number_of_statements(
         store_run(task, ago=ago)
 
     assert statements(admin, f"{TASKS}{task.pk}/") == few <= 15
+
+
+def test_the_pages_show_what_controls_a_task(
+    member: Client, client_for: ClientFor
+) -> None:
+    user = User.objects.get(name="ann")
+    assert user.tenant
+    Lane.objects.create(tenant=user.tenant, name="crm")
+    tomorrow = timezone.now() + timedelta(days=1)
+    make_calendar(user, "de-holidays", dates=[tomorrow.date().isoformat()])
+    make_calendar(user, "freeze", dates=["2090-01-01"])
+    calendars = {
+        "exclude": ["de-holidays"],
+        "on_excluded": "next_business_day",
+        "hold": ["freeze"],
+        "pace": "20/minute",
+    }
+    body = {
+        "task_type": "periodic",
+        "schedules": [{"cron": "30 2 * * *"}, {"frequency": 86_400}],
+        "url": "https://example.com/hook",
+        "lane": "crm",
+        "calendars": calendars,
+        "max_runs": 5,
+        "stop_on_success": True,
+    }
+    client_for(user).post("/tasks/", body, format="json")
+    task = Task.objects.get()
+    pausing.pause_tasks(user, [str(task.pk)], now=timezone.now(), hold=Hold("a freeze"))
+
+    shown, listed = page_of(member, task), text_of(member, TASKS)
+    path = f"{TASKS}{task.pk}/edit/"
+    form = member.get(path).context["form"]
+    values = {field.name: field.value() for field in form}
+    given = {name: value for name, value in values.items() if value is not None}
+    edited = member.post(
+        path, {**given, "action": "preview"}, headers=HTMX
+    ).content.decode()
+
+    words = (
+        "except on calendar de-holidays, or else on the next business day, held back by "
+        "calendar freeze"
+    )
+    for text in (shown, listed):
+        assert words in text
+        assert "lane crm" in text
+        assert "a freeze" in text
+    assert "wait for their turn in lane crm." in shown
+    assert "It ends after 5 runs of its schedule." in shown
+    assert "It ends after the first run of its schedule that succeeds." in shown
+    assert "its runs wait, and go at a pace of 20 a minute after it." in shown
+    assert words in edited
+    assert member.post(path, given).status_code == 302
+    Task.objects.get(calendars=task.calendars, lane_name="crm", max_runs=5)
