@@ -7,6 +7,13 @@ no window of the lane's period has more starts than the limit, wherever it begin
 With a limit of n per period p, a burst of b and a start window of e, the spacing is
 (p + e) / (n - b + 1). The slot of the n-th run after a run lies at least p + e after that
 run's slot. That run started before e was over, so the two starts are more than p apart.
+
+A run whose start window is longer by y counts as one whose slot is y later. Take runs that
+start within p from a moment t on: their slots lie before t + p, and they count from t - e
+on. Each run moves the end of the slots by the spacing at least, and the end lies at most b
+spacings after the slot of the last run. So they are fewer than (p + e) / spacing + b, which
+is n + 1. A longer window is paid with what is left of the burst: the end of the slots must
+not lie further ahead than b spacings with it.
 """
 
 from __future__ import annotations
@@ -31,6 +38,11 @@ MIN_START_WINDOW = timedelta(milliseconds=100)
 MAX_START_WINDOW = timedelta(seconds=1)
 # The start window, as a part of the period.
 START_WINDOW_RATIO = 20
+# A worker that is busy may need so long for each request of a batch until it begins. Runs
+# whose windows it misses are taken twice, so a large batch has longer ones.
+START_TIME = timedelta(milliseconds=2)
+# The part of the burst that is left after a batch, which longer windows may use up.
+WIDENING_RATIO = 0.5
 # After a change of its limits, a lane starts nothing until all slots from before are over.
 SETTLING_TIME = AHEAD + MAX_START_WINDOW
 
@@ -172,6 +184,33 @@ def give_slots(lane: LaneState, now: datetime, *, running: int, most: int) -> Gr
         grant.slots.append(slot)
         grant.next_slot_at.append(following)
     return grant
+
+
+def widen(lane: LaneState, grant: Grant, started: int) -> timedelta:
+    """Return how much longer runs may take to start, after so many got slots at once."""
+    pace, following = pace_of(lane), grant.next_slot_at[started]
+    if not started or pace is None or following is None:
+        return timedelta()
+    slot = grant.slots[0]
+    if grant.slots[started - 1] != slot:
+        return timedelta()
+    left = slot + pace.spacing * pace.burst - following
+    longest = min(
+        left * WIDENING_RATIO,
+        START_TIME * started,
+        MAX_START_WINDOW - pace.start_window,
+    )
+    return max(longest, timedelta())
+
+
+def slot_after(
+    lane: LaneState, grant: Grant, started: int, widened: timedelta
+) -> datetime | None:
+    """Return the first slot after runs that got the first ones of a grant."""
+    following, pace = grant.next_slot_at[started], pace_of(lane)
+    if following is None or pace is None or not widened:
+        return following
+    return max(following, grant.slots[0] + widened + pace.spacing * started)
 
 
 def expected_spacing(lane: LaneState) -> timedelta:

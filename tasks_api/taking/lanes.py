@@ -57,6 +57,11 @@ class LockedLane(NamedTuple):
             self.state, self.grant, self.now, has_line=self.has_line
         )
 
+    def slot_after(self, started: int) -> datetime | None:
+        """The first slot after so many runs."""
+        widened = lanes.widen(self.state, self.grant, started)
+        return lanes.slot_after(self.state, self.grant, started, widened)
+
     def windows(self, runs: Sequence[ClaimedRun]) -> Iterator[tuple[UUID, StartWindow]]:
         """The start windows of runs, which get slots in the order of their fire times.
 
@@ -65,10 +70,11 @@ class LockedLane(NamedTuple):
         """
         if (pace := lanes.pace_of(self.state)) is None:
             return
+        window = pace.start_window + lanes.widen(self.state, self.grant, len(runs))
         ordered = sorted(runs, key=lambda run: run.scheduled_for)
         for run, slot in zip(ordered, self.grant.slots, strict=False):
             ahead = (slot - self.now).total_seconds()
-            closes_at = self.asked_at + ahead + pace.start_window.total_seconds()
+            closes_at = self.asked_at + ahead + window.total_seconds()
             yield run.run_id, StartWindow(self.answered_at + ahead, closes_at)
 
 
@@ -283,7 +289,7 @@ def _new_state(
         apart = lanes.expected_spacing(lane.state)
         line_ends_at = lane.line_begins_at + apart * waiting
     is_probed = started > 0 and lane.state.breaker_state != BreakerState.CLOSED
-    return lane.state.id, lane.grant.next_slot_at[started], line_ends_at, is_probed
+    return lane.state.id, lane.slot_after(started), line_ends_at, is_probed
 
 
 def take_waiting(ready: Sequence[LaneState], room: Room, lease: UUID) -> TakenRuns:
@@ -324,7 +330,7 @@ def _next_look(
     started = Counter(run.lane_id for run in runs)
     moments = (
         lanes.look_at(
-            lane.state._replace(next_slot_at=lane.grant.next_slot_at[started[lane_id]]),
+            lane.state._replace(next_slot_at=lane.slot_after(started[lane_id])),
             lane.now,
         )
         for lane_id, lane in locked.items()

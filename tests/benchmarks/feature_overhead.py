@@ -1,4 +1,4 @@
-"""Measures what policies cost: bursts with them, in turn with bursts without."""
+"""Measures what policies and lanes cost: bursts with them, in turn with bursts without."""
 
 from __future__ import annotations
 
@@ -69,29 +69,36 @@ def measure_policies(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
                 yield compare_bursts(number, kind, bursts)
 
 
-# A lane that is wide enough to admit a burst at once, in batches.
-LANE = "bench"
+# Lanes that are wide enough to admit a burst at once, in batches.
+RATED_LANE, LIMITED_LANE = "rated", "limited"
 
 
 def measure_lanes(count: int = 10_000, *, rounds: int) -> Iterator[Figures]:
-    """{count} tasks of a lane due at the same moment, in turn with as many without a lane; periodic ones, and one-time ones."""
+    """{count} tasks due at the same moment in a lane with a rate, in one that limits how many are under way at once, and in none; periodic ones, and one-time ones."""
     with benchmark_harness() as harness:
-        harness.store_wide_lane(LANE)
+        harness.store_wide_lanes(rated=RATED_LANE, limited=LIMITED_LANE)
 
         def burst(tasks: int, every: timedelta | None, **fields: object) -> Figures:
-            at = time_after_storing(tasks)
+            at = time_after_storing(2 * tasks)
             harness.store_tasks(tasks, first=at, every=every, fields=fields)
             return measure_one_burst(harness, tasks, at)
 
         kinds = (("periodic: ", HOURLY), ("one-time: ", None))
+        ways: Mapping[str, Mapping[str, str]] = {
+            "plain": {},
+            "rated": {"lane": RATED_LANE},
+            "limited": {"lane": LIMITED_LANE},
+        }
         for _, every in kinds:
-            burst(WARM_UP_TASKS, every)
-            burst(WARM_UP_TASKS, every, lane=LANE)
+            for fields in ways.values():
+                burst(WARM_UP_TASKS, every, **fields)
         for number in range(rounds):
             for kind, every in kinds:
-                plain = partial(burst, count, every)
-                laned = partial(plain, lane=LANE)
-                yield compare_bursts(number, kind, {"plain": plain, "laned": laned})
+                bursts = {
+                    name: partial(burst, count, every, **fields)
+                    for name, fields in ways.items()
+                }
+                yield compare_bursts(number, kind, bursts)
 
 
 def compare_bursts(number: int, kind: str, bursts: Mapping[str, Burst]) -> Figures:

@@ -39,6 +39,11 @@ GOALS: dict[str, dict[str, Goal]] = {
         f"{kind}: policies : plain, CPU µs per delivery": Goal("≤", 1.15)
         for kind in ("periodic", "one-time")
     },
+    "lanes-5k": {
+        f"{kind}: {lane} : plain, CPU µs per delivery": Goal("≤", 1.15)
+        for kind in ("periodic", "one-time")
+        for lane in ("rated", "limited")
+    },
     "history-400k": {
         "stored : none, CPU µs per delivery": Goal("≤", 1.15),
         # However many runs it has.

@@ -46,9 +46,11 @@ _LAST_RECORD = """
     WHERE scheduled_for >= to_timestamp(%s) AND id >= %s
 """
 
-_STORE_LANE = """
-    INSERT INTO tasks_api_lane (tenant_id, name, created_at, concurrency)
-    SELECT id, %s, now(), 1000000 FROM accounts_tenant
+_STORE_LANES = """
+    INSERT INTO tasks_api_lane (tenant_id, name, created_at, rate_limit, burst, concurrency)
+    SELECT id, %(rated)s, now(), 100000, 50000, NULL::int FROM accounts_tenant
+    UNION ALL
+    SELECT id, %(limited)s, now(), NULL, 1, 100000 FROM accounts_tenant
 """
 
 
@@ -153,13 +155,11 @@ class BenchmarkHarness(Harness):
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    def store_wide_lane(self, name: str) -> None:
-        """Store a lane whose concurrency is so high that no burst reaches it.
-
-        It has no rate: a worker that is full would miss slots, and that would be measured.
-        """
+    def store_wide_lanes(self, *, rated: str, limited: str) -> None:
+        """Store a lane with a rate, and one with places, that no burst reaches."""
+        names = {"rated": rated, "limited": limited}
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
-            connection.execute(_STORE_LANE, [name])
+            connection.execute(_STORE_LANES, names)
 
     def store_idle_tasks(self, count: int, token: str = "") -> None:
         """Store tasks that are not due for years."""

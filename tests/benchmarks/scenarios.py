@@ -59,6 +59,7 @@ DEFAULT_SCENARIOS = (
     "burst-100k",
     "crons-10k",
     "policies-10k",
+    "lanes-5k",
     "history-400k",
     "steady-1000-1k",
     "steady-1000-1m",
