@@ -69,7 +69,13 @@ class RuleClient(PeriodicClient):
         grids = [FireTimeGrid(start, every * 1000, end) for every in (5, 7)]
         once = FireTimeGrid(start + self.rng.randrange(1, 8) * 1000)
         schedules = [
-            *({"frequency": grid.every // 1000} for grid in grids),
+            *(
+                {
+                    "frequency": grid.every // 1000,
+                    "start_datetime": format_time(start),
+                }
+                for grid in grids
+            ),
             {"run_datetime": format_time(once.start)},
         ]
         body = {
