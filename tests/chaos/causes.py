@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from tests.chaos.control_causes import BUSY, UNASKED, more_causes
 from tests.chaos.evidence import (
     NEVER,
     NOTICES,
@@ -32,7 +33,6 @@ NEAR = 1.5
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 STOPPING = ("kill", "SIGSTOP", "SIGTERM", "PostgreSQL")
-BUSY = {"workers_busy", "held_in_worker", "host_busy"}
 VERDICTS = {
     "succeeded": "delivered",
     "failed": "failed",
@@ -69,6 +69,9 @@ def runs_to_explain(
         run
         for run in runs
         if run.mark != NOTICES
+        and not run.mark.startswith(UNASKED)
+        # Their slots are those of other runs.
+        and not run.backfill
         and run.state in VERDICTS
         and (run.state != "succeeded" or last.get(run.run_id, 0.0) > ON_TIME)
     ]
@@ -84,7 +87,7 @@ def check_causes(evidence: Evidence) -> Iterator[Violation]:
         elif answer.verdict != VERDICTS[run.state]:
             yield Violation("why says another verdict", run.mark, detail)
         else:
-            allowed = _allowed(run, evidence)
+            allowed = _allowed(run, evidence) | more_causes(run.mark, run.state)
             if answer.code not in allowed:
                 text = f"not of {sorted(allowed)}: {detail}"
                 yield Violation("why names another cause", run.mark, text)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypedDict, Unpack
 
 import requests
 
-from tests.chaos.evidence import NOT_FOUND, ClientCall, FireTimeGrid
+from tests.chaos.control_calls import ControlCalls
+from tests.chaos.evidence import NOT_FOUND, ClientCall, FireTimes
 
 # Seconds to connect, and to be answered.
 TIMEOUTS = (2.0, 6.0)
@@ -32,14 +33,25 @@ class ServiceAddress(NamedTuple):
     target_url: str
 
 
-class CallDetails(TypedDict, total=False):
+class TaskDetails(TypedDict, total=False):
+    """What a task on the tasks surface asks for."""
+
+    lane: str
+    calendar: str
+    calendar_use: str
+    pace: float
+    max_runs: int
+
+
+class CallDetails(TaskDetails, total=False):
     """What a client intended with a call, beside its verb."""
 
-    fire_times: FireTimeGrid
+    fire_times: FireTimes
     version: int
     is_cron: bool
     makes_up: bool
     runs_if_late: bool
+    catch_up: str
 
 
 class CallLog:
@@ -47,6 +59,7 @@ class CallLog:
 
     def __init__(self) -> None:
         self.calls: list[ClientCall] = []
+        self.control = ControlCalls()
         self._lock = threading.Lock()
 
     def append(self, call: ClientCall) -> None:
@@ -60,7 +73,7 @@ class KnownTask:
 
     mark: str
     task_id: str
-    fire_times: FireTimeGrid
+    fire_times: FireTimes
     version: int = 0
     is_paused: bool = False
     is_uncertain: bool = False
@@ -79,7 +92,7 @@ class ChaosClient(threading.Thread):
         self.rng = random.Random(f"{seed} {self.name}")
         self.service = service
         self.known_tasks: list[KnownTask] = []
-        self._call_log = call_log
+        self.call_log = call_log
         self._numbers = itertools.count(1)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._stopped = threading.Event()
@@ -133,7 +146,15 @@ class ChaosClient(threading.Thread):
         **details: Unpack[CallDetails],
     ) -> tuple[ClientCall, Any]:
         """Call the service and log it with its details; returns the answer's JSON, too."""
-        sent_at, status, answer = time.time(), None, None
+        sent_at = time.time()
+        status, answer = self.send(method, path, body)
+        call = ClientCall(mark, verb, sent_at, time.time(), status, **details)
+        self.call_log.append(call)
+        return call, answer
+
+    def send(self, method: str, path: str, body: Any = None) -> tuple[int | None, Any]:
+        """Call the service; returns the status, None without one, and the JSON."""
+        status, answer = None, None
         try:
             response = self._session.request(
                 method, self.service.url + path, json=body, timeout=TIMEOUTS
@@ -143,9 +164,7 @@ class ChaosClient(threading.Thread):
         except (requests.RequestException, ValueError):
             # A connection cannot be used again once its answer was cut off.
             self._session.close()
-        call = ClientCall(mark, verb, sent_at, time.time(), status, **details)
-        self._call_log.append(call)
-        return call, answer
+        return status, answer
 
     def record_answer(self, task: KnownTask, call: ClientCall) -> bool:
         """Whether the call was carried out; an uncertain client deletes the task."""
@@ -156,11 +175,13 @@ class ChaosClient(threading.Thread):
         return call.is_done and not task.is_uncertain
 
     def create_task(
-        self, mark: str, fire_times: FireTimeGrid, body: dict[str, Any]
+        self, mark: str, fire_times: FireTimes, body: dict[str, Any]
     ) -> KnownTask | None:
         """The created task; None where the client was not told that there is one."""
         call, answer = self.call(
-            mark, "create", "POST", "/tasks/", body, fire_times=fire_times
+            *(mark, "create", "POST", "/tasks/", body),
+            fire_times=fire_times,
+            **read_details(body),
         )
         if not call.is_done:
             return None
@@ -191,6 +212,21 @@ class ChaosClient(threading.Thread):
 
     def target_url(self, behaviour: str, mark: str, version: int = 0) -> str:
         return f"{self.service.target_url}/{behaviour}/{mark}.{version}"
+
+
+def read_details(body: dict[str, Any]) -> TaskDetails:
+    """What the referee should know of a task on the tasks surface."""
+    details: TaskDetails = {
+        "lane": body.get("lane", ""),
+        "max_runs": body.get("max_runs", 0),
+    }
+    calendars = body.get("calendars", {})
+    for use in ("exclude", "only", "hold"):
+        if use in calendars:
+            details |= {"calendar": calendars[use][0], "calendar_use": use}
+    if "pace" in calendars:
+        details["pace"] = 60 / int(calendars["pace"].removesuffix("/minute"))
+    return details
 
 
 def format_time(milliseconds: int) -> str:

@@ -36,6 +36,8 @@ PARTS = ("web", *BEATS, *WORKERS)
 SERVERS = ("redis", "postgres")
 # Python imports the module in it when a part starts: its clock, and its name server.
 INJECTED_PATH = ROOT / "tests" / "chaos" / "injected"
+# The tenant of the clients, and one that has a quota of runs a day.
+TENANT, QUOTA_TENANT = "Alpha", "Counted"
 # The tenant that stores harmful tasks.
 HOSTILE_TENANT = "Poison"
 # A part that lacks files may open so many more than it has.
@@ -64,6 +66,14 @@ _POISON_INTERVAL = """
 _RESTORE_INTERVAL = """
     UPDATE django_celery_beat_periodictask SET interval_id = %s WHERE id = %s
     RETURNING id
+"""
+_MAKE_ADMINISTRATOR = """
+    UPDATE accounts_user SET role = 'admin' FROM accounts_tenant tenant
+    WHERE tenant.id = accounts_user.tenant_id AND tenant.name = %s
+    RETURNING accounts_user.id
+"""
+_SET_QUOTA = """
+    UPDATE accounts_tenant SET max_runs_per_day = %s WHERE name = %s RETURNING id
 """
 # As django-celery-beat does when its rows are saved.
 _ANNOUNCE_CHANGE = """
@@ -114,7 +124,7 @@ class Cluster(Harness):
             self.shift_clock(name, 0)
             self.launch(name)
         url = f"{self.target_url}/notice/{NOTICES}"
-        self.manage("configure_tenant", "Alpha", "--notification-url", url)
+        self.manage("configure_tenant", TENANT, "--notification-url", url)
         eventually(self.is_whole, timeout=120)
 
     def _routes(self) -> Iterator[tuple[str, str]]:
@@ -284,6 +294,26 @@ class Cluster(Harness):
     def cut_database_sessions(self) -> None:
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             connection.execute(_CUT_SESSIONS)
+
+    def make_administrator(self) -> None:
+        """Let the user of the clients change lanes and calendars."""
+        self.query(_MAKE_ADMINISTRATOR, TENANT)
+
+    def issue_bounded_token(self, runs_per_day: int) -> str:
+        """A token for the target alone, which starts only so many requests a day."""
+        host = self.target_url.removeprefix("http://")
+        bounds = {"hosts": [host], "runs_per_day": runs_per_day}
+        body = {"name": "bounded", "scope": "write", "bounds": bounds}
+        answer = self.api.post(f"{self.url}/tokens/", json=body, timeout=30)
+        answer.raise_for_status()
+        return str(answer.json()["token"])
+
+    def issue_counted_token(self, runs_per_day: int) -> str:
+        """A token of the tenant with a quota of so many runs a day."""
+        user = ("--tenant", QUOTA_TENANT, "--user", "cora")
+        token = self.manage("issue_token", *user)
+        self.query(_SET_QUOTA, runs_per_day, QUOTA_TENANT)
+        return token
 
     def poison_interval(self) -> tuple[int, int] | None:
         """Shorten the interval of a hostile task; returns the ids of both."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
+from tests.chaos.control_calls import AccountAnswer, Answered, ControlCalls
+
 NEVER = math.inf
 NOT_FOUND = 404
 LOST_TOO_OFTEN = "Its worker was lost too often."
@@ -55,8 +57,39 @@ class FireTimeGrid(NamedTuple):
             moment += self.every
 
 
+class FireTimeUnion(NamedTuple):
+    """The fire times of several grids, each of them once."""
+
+    grids: tuple[FireTimeGrid, ...]
+
+    @property
+    def start(self) -> int:
+        return min(grid.start for grid in self.grids)
+
+    @property
+    def every(self) -> int:
+        """More than 0: it repeats."""
+        return min(grid.every for grid in self.grids if grid.every)
+
+    @property
+    def end(self) -> int | None:
+        ends = [grid.end if grid.every else grid.start for grid in self.grids]
+        known = [end for end in ends if end is not None]
+        return max(known) if len(known) == len(ends) else None
+
+    def __contains__(self, moment: object) -> bool:
+        return any(moment in grid for grid in self.grids)
+
+    def between(self, after: float, before: float) -> Iterator[int]:
+        found = {each for grid in self.grids for each in grid.between(after, before)}
+        return iter(sorted(found))
+
+
+FireTimes = FireTimeGrid | FireTimeUnion
+
+
 @dataclass(frozen=True)
-class ClientCall:
+class ClientCall(Answered):
     """One request of a client about the task with a mark, and its answer."""
 
     mark: str
@@ -64,22 +97,23 @@ class ClientCall:
     sent_at: float
     answered_at: float
     status: int | None  # None where no answer came
-    fire_times: FireTimeGrid | None = None  # with create and replace
+    fire_times: FireTimes | None = None  # with create and replace
     is_cron: bool = False
     version: int = 0
     # Whether the newest fire time that was missed is made up for; with a cron.
     makes_up: bool = True
     # A task whose time has passed when it is stored runs at once, at a fire time of its own.
     runs_if_late: bool = False
-
-    @property
-    def is_done(self) -> bool:
-        return self.status is not None and self.status < 300
-
-    @property
-    def is_uncertain(self) -> bool:
-        """It may have been carried out, or may yet be: a frozen server reads it later."""
-        return self.status is None or self.status == 429 or self.status >= 500
+    # With create: the lane of the task, and its calendar, which it leaves out (exclude),
+    # fires on (only) or whose end its runs wait for (hold), at a pace in seconds.
+    lane: str = ""
+    calendar: str = ""
+    calendar_use: str = ""
+    pace: float = 0.0
+    # So many runs end the task; 0 where none do.
+    max_runs: int = 0
+    # With resume: latest or all, where the fire times of the pause are made up for.
+    catch_up: str = ""
 
     @property
     def is_refused(self) -> bool:
@@ -131,6 +165,13 @@ class TargetNote(NamedTuple):
 class AttemptRecord(NamedTuple):
     number: int
     started_at: float
+    seconds: float = 0.0
+    # Of a lost attempt, only the moment is known at which its worker took the run.
+    is_lost: bool = False
+
+    @property
+    def ended_at(self) -> float:
+        return self.started_at + self.seconds
 
 
 class RunRecord(NamedTuple):
@@ -148,6 +189,8 @@ class RunRecord(NamedTuple):
     attempts: tuple[AttemptRecord, ...] = ()
     overlap: str = "allow"
     pause_after: int = 0  # so many failures pause its task; 0 where none do
+    # The id of the backfill that made it, for the slot in `scheduled_ms`.
+    backfill: str = ""
 
     @property
     def counts_as_failed(self) -> bool:
@@ -217,6 +260,10 @@ class Evidence:
     seconds: float = 0.0
     # What the service says of runs that were not delivered on time.
     whys: Sequence[WhyAnswer] = ()
+    control: ControlCalls = field(default_factory=ControlCalls)
+    accounts: Sequence[AccountAnswer] = ()
+    # No more requests of a bounded token may start in a round than this.
+    bounded_runs: int = 0
 
     @cached_property
     def calls_by_mark(self) -> Mapping[str, list[ClientCall]]:

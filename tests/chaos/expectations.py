@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from tests.chaos.evidence import NEVER, NOT_FOUND, ClientCall, FireTimeGrid
+from tests.chaos.evidence import NEVER, NOT_FOUND, ClientCall, FireTimes
 
 
 @dataclass(frozen=True)
 class FireWindow:
     """A period in which a task fires: certainly inside, possibly at its edges."""
 
-    fire_times: FireTimeGrid
+    fire_times: FireTimes
     possible_from: float
     certain_from: float
     certain_until: float = NEVER
@@ -46,8 +46,11 @@ class Expectation:
     # Calls that found no task, though it must be there.
     lost_calls: list[ClientCall] = field(default_factory=list)
     _open_windows: list[FireWindow] = field(default_factory=list)
-    _fire_times: FireTimeGrid | None = None
+    _fire_times: FireTimes | None = None
     _paused_at: float = NEVER
+    # When the last pause was sent; a resume may make up for the time since then.
+    _pause_sent_at: float = NEVER
+    _may_end_early: bool = False
 
     def apply(self, call: ClientCall) -> None:
         if call.status == NOT_FOUND:
@@ -63,6 +66,7 @@ class Expectation:
         match call.verb:
             case "create":
                 self._fire_times = call.fire_times
+                self._may_end_early = call.max_runs > 0
                 self._open_window(call)
             case "replace":
                 self._replace(call, was_uncertain)
@@ -76,13 +80,17 @@ class Expectation:
         # A cron fires from the moment on at which it was stored; the others at their
         # start, even if the answer took longer than that.
         begins_now = call.is_cron or call.verb == "resume"
+        possible_from = call.sent_at if begins_now else -NEVER
         certain_from = call.answered_at if begins_now else -NEVER
+        if call.catch_up:
+            # As if there had been no pause.
+            possible_from = certain_from = self._pause_sent_at
         stored_by = NEVER if self.is_uncertain else call.answered_at
         is_anywhere = call.runs_if_late and stored_by * 1000 > self._fire_times.start
         self._open_windows.append(
             FireWindow(
                 self._fire_times,
-                possible_from=call.sent_at if begins_now else -NEVER,
+                possible_from=possible_from,
                 certain_from=NEVER
                 if self.is_uncertain or is_anywhere
                 else certain_from,
@@ -104,6 +112,8 @@ class Expectation:
     def _stop(self, call: ClientCall) -> None:
         assert self._fire_times is not None
         stopped_at = call.sent_at
+        if call.verb == "pause":
+            self._pause_sent_at = call.sent_at
         if not self._fire_times.every:
             if call.verb == "pause":
                 # A one-time task waits through a pause, and its run comes after it.
@@ -148,7 +158,7 @@ class Expectation:
 
     def _check_refusal(self, call: ClientCall) -> None:
         """A task that was accepted, and neither ended nor was removed, must be there."""
-        if self.is_uncertain or self._fire_times is None:
+        if self.is_uncertain or self._may_end_early or self._fire_times is None:
             return
         times = self._fire_times
         end = times.end if times.every else times.start

@@ -5,44 +5,29 @@ Pure functions over the evidence of a round: each promise that was broken is a v
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
+from tests.chaos.calendar_invariants import Exclusions, check_calendars
 from tests.chaos.causes import check_causes
 from tests.chaos.evidence import (
     LOST_TOO_OFTEN,
     NEVER,
     NOTICES,
-    Arrival,
     ClientCall,
     Evidence,
-    Fault,
     RunRecord,
-    TargetNote,
     Violation,
     group_by,
 )
 from tests.chaos.expectations import Expectation, FireWindow, expectation_of
-
-# The resolution of X-Scheduled-For, in seconds.
-CLOCK_RESOLUTION = 0.001
-ON_TIME_LIMIT = 1.0
-# Seconds until a lease has run out, an absence is noticed, and the run is claimed again.
-RECOVERY_SECONDS = 20.0
-
-# How the target answers requests of these behaviours, when no fault comes in between.
-SUCCEEDING_BEHAVIOURS = frozenset({"ok", "stall", "drip"})
-FAILING_BEHAVIOURS = frozenset({"fail", "busy", "reset", "garbage"})
-# A harmless fault may make nothing later than this.
-HARMLESS_LATENESS = 6.0
-# While only the bells are gone, 99 of 100 fire times are no later than this. Fewer than
-# so many fire times say nothing of that.
-UNRUNG_LATENESS = 1.5
-MIN_UNRUNG = 100
-UNRESOLVED = "its name servers do not answer"
-# The marks of tasks that nothing changes begin so.
-UNTOUCHED_PREFIX = "steady"
-UNSENT_STATES = frozenset({"missed", "skipped"})
+from tests.chaos.lane_invariants import check_lanes
+from tests.chaos.promptness import (
+    RECOVERY_SECONDS,
+    check_harmless_faults,
+    check_unrung,
+)
+from tests.chaos.run_invariants import check_run
+from tests.chaos.schedule_invariants import check_schedules, end_of_runs
 
 
 def find_violations(evidence: Evidence) -> list[Violation]:
@@ -56,10 +41,12 @@ def find_violations(evidence: Evidence) -> list[Violation]:
         if mark != NOTICES:
             found += _check_task(mark, expectation, evidence)
         for run in evidence.runs_by_mark.get(mark, ()):
-            found += _check_run(run, expectation, evidence)
+            found += check_run(run, expectation, evidence)
     found += [*_check_overlap(evidence), *_check_poison(evidence)]
-    found += [*_check_refusals(evidence), *_check_harmless_faults(evidence)]
-    found += [*_check_unrung(evidence), *_check_arrivals(evidence)]
+    found += [*_check_refusals(evidence), *check_harmless_faults(evidence)]
+    found += [*check_unrung(evidence), *_check_arrivals(evidence)]
+    found += [*check_lanes(evidence), *check_calendars(evidence)]
+    found += check_schedules(evidence)
     return [*found, *check_causes(evidence)]
 
 
@@ -73,7 +60,8 @@ def _check_arrivals(evidence: Evidence) -> Iterator[Violation]:
 def _check_task(
     mark: str, expectation: Expectation, evidence: Evidence
 ) -> Iterator[Violation]:
-    runs = evidence.runs_by_mark.get(mark, [])
+    # The runs of backfills stand beside the schedule.
+    runs = [run for run in evidence.runs_by_mark.get(mark, ()) if not run.backfill]
     for call in expectation.lost_calls:
         yield Violation("an acknowledged task was lost", mark, str(call))
     if not expectation.is_uncertain and len({run.task_id for run in runs}) > 1:
@@ -81,22 +69,31 @@ def _check_task(
     scheduled = [(run.task_id, run.scheduled_ms) for run in runs]
     for fire_time in {each for each in scheduled if scheduled.count(each) > 1}:
         yield Violation("two runs for one fire time", mark, str(fire_time))
-    yield from _check_fire_times(mark, expectation.all_windows(), runs)
+    calls = evidence.calls_by_mark.get(mark, ())
+    exclusions = Exclusions.of(calls, evidence, last_ms=end_of_runs(calls, runs))
+    yield from _check_fire_times(mark, expectation.all_windows(), runs, exclusions)
     yield from _check_notices(mark, expectation, evidence)
 
 
 def _check_fire_times(
-    mark: str, windows: Sequence[FireWindow], runs: Sequence[RunRecord]
+    mark: str,
+    windows: Sequence[FireWindow],
+    runs: Sequence[RunRecord],
+    exclusions: Exclusions,
 ) -> Iterator[Violation]:
     stored = {run.scheduled_ms for run in runs}
     paused_at = _pause_time(runs)
+    last = min(paused_at * 1000, exclusions.last_ms)
     for window in windows:
         for fire_time in window.required_fire_times():
-            if fire_time not in stored and fire_time < paused_at * 1000:
+            is_left_out = exclusions.may_exclude(fire_time) or fire_time >= last
+            if fire_time not in stored and not is_left_out:
                 yield Violation("a fire time without a run", mark, str(fire_time))
     for run in runs:
         if not any(window.may_fire(run.scheduled_ms) for window in windows):
             yield Violation("a run that nobody asked for", mark, str(run))
+        if exclusions.must_exclude(run.scheduled_ms):
+            yield Violation("a run of a fire time that is left out", mark, str(run))
         if run.scheduled_ms / 1000 > paused_at + RECOVERY_SECONDS:
             yield Violation("a run after its task had failed too often", mark, str(run))
 
@@ -123,7 +120,9 @@ def _check_notices(
     ends = [each.fire_times.end / 1000 for each in windows if each.fire_times.end]
     removed = [call.sent_at for call in calls if call.verb == "delete"]
     paused_at = _pause_time(runs)
-    if paused_at == NEVER and notices:
+    # A task that ends after its runs has a notice of that.
+    ends_early = any(call.max_runs for call in calls)
+    if paused_at == NEVER and notices and not ends_early:
         yield Violation("a notice of a pause that was not due", mark, str(notices))
     if len(notices) > 1:
         yield Violation("two notices of one pause", mark, str(notices))
@@ -187,219 +186,3 @@ def _is_sound_task(call: ClientCall) -> bool:
         return False
     times = call.fire_times
     return call.is_cron or (times is not None and call.answered_at * 1000 < times.start)
-
-
-def _check_harmless_faults(evidence: Evidence) -> Iterator[Violation]:
-    """While nothing is broken, or only what must not matter, every task is prompt."""
-    for fault in evidence.faults:
-        for run in evidence.runs if fault.is_harmless else ():
-            last = fault.repaired_at - HARMLESS_LATENESS
-            is_judged = run.mark.startswith(UNTOUCHED_PREFIX) and (
-                fault.began_at <= run.scheduled_ms / 1000 <= last
-            )
-            arrivals = evidence.arrivals_by_run.get(run.run_id, ())
-            lateness = min((each.lateness for each in arrivals), default=NEVER)
-            if is_judged and lateness > HARMLESS_LATENESS:
-                detail = f"{fault.kind}: {run}"
-                yield Violation("late though nothing was broken", run.mark, detail)
-
-
-def unrung_latenesses(evidence: Evidence) -> list[float]:
-    """How late untouched tasks were while nothing but the bells was gone."""
-    unrung = [fault for fault in evidence.faults if fault.takes_bells]
-    others = [
-        fault
-        for fault in evidence.faults
-        if not fault.takes_bells and fault.breaks_deliveries
-    ]
-    found = []
-    for run in evidence.runs:
-        at = run.scheduled_ms / 1000
-        arrivals = evidence.arrivals_by_run.get(run.run_id, ())
-        if (
-            run.mark.startswith(UNTOUCHED_PREFIX)
-            and any(each.began_at <= at <= each.repaired_at for each in unrung)
-            and not any(
-                each.began_at <= at + UNRUNG_LATENESS
-                and at <= each.repaired_at + RECOVERY_SECONDS
-                for each in others
-            )
-        ):
-            found.append(min((each.lateness for each in arrivals), default=NEVER))
-    return sorted(found)
-
-
-def _check_unrung(evidence: Evidence) -> Iterator[Violation]:
-    latenesses = unrung_latenesses(evidence)
-    if len(latenesses) >= MIN_UNRUNG:
-        late = latenesses[len(latenesses) * 99 // 100]
-        if late > UNRUNG_LATENESS:
-            yield Violation("late though only bells were gone", "", f"p99 {late:.2f} s")
-
-
-def _check_run(
-    run: RunRecord, expectation: Expectation, evidence: Evidence
-) -> Iterator[Violation]:
-    arrivals = evidence.arrivals_by_run.get(run.run_id, [])
-    notes = evidence.notes_by_run.get(run.run_id, ())
-    broken_rules = [
-        *_check_end(run, expectation),
-        *_check_request(run, arrivals),
-        *_check_state(run, arrivals, evidence.faults),
-        *_check_duplicates(run, arrivals, notes),
-        *_check_attempts(run, evidence.faults),
-        *_check_timing(run, arrivals, expectation),
-        *_check_long_work(run, arrivals, notes),
-        *_check_clocks(run, notes),
-    ]
-    for rule in broken_rules:
-        yield Violation(rule, run.mark, f"{run} {arrivals}")
-
-
-def _check_end(run: RunRecord, expectation: Expectation) -> Iterator[str]:
-    if run.finished_at is None:
-        yield "a run that never ended"
-    is_stopped = expectation.is_stopped or expectation.replacements or run.pause_after
-    if run.state == "cancelled" and not is_stopped:
-        yield "a run was cancelled though nobody stopped its task"
-    if run.finished_at is not None and len(run.attempts) != run.attempt_count:
-        yield "an attempt was not written down"
-    windows = expectation.all_windows()
-    is_one_time = any(not window.fire_times.every for window in windows)
-    if is_one_time and run.state in UNSENT_STATES:
-        yield "a one-time task was left out"
-    if run.state == "skipped" and run.overlap == "allow":
-        yield "a run was skipped that may overlap"
-
-
-def _check_clocks(run: RunRecord, notes: Sequence[TargetNote]) -> Iterator[str]:
-    """The clocks of the database and the target are right, whatever the parts' own say."""
-    if any(note.event == "stale" for note in notes):
-        yield "a request was signed with another time"
-    since = run.scheduled_ms / 1000 - ON_TIME_LIMIT
-    until = (run.finished_at or NEVER) + ON_TIME_LIMIT
-    if any(not since <= attempt.started_at <= until for attempt in run.attempts):
-        yield "an attempt has another time"
-
-
-def _check_request(run: RunRecord, arrivals: Sequence[Arrival]) -> Iterator[str]:
-    if any((a.mark, a.scheduled_ms) != (run.mark, run.scheduled_ms) for a in arrivals):
-        yield "an arrival with another task's or fire time's words"
-    if run.state in UNSENT_STATES and arrivals:
-        yield "a run was sent that is said not to be"
-
-
-def _check_state(
-    run: RunRecord, arrivals: Sequence[Arrival], faults: Sequence[Fault]
-) -> Iterator[str]:
-    is_given_up = run.reason == LOST_TOO_OFTEN or _was_unresolved(run, faults)
-    if run.state in {"succeeded", "failed"} and not arrivals and not is_given_up:
-        yield "a run is said to be sent that was not"
-    behaviours = {arrival.behaviour for arrival in arrivals}
-    if run.state == "succeeded" and behaviours and behaviours <= FAILING_BEHAVIOURS:
-        yield "a failure was taken for a success"
-    if (
-        run.state == "failed"
-        and behaviours
-        and behaviours <= SUCCEEDING_BEHAVIOURS
-        and not is_given_up
-    ):
-        yield "a success was taken for a failure"
-
-
-def _was_unresolved(run: RunRecord, faults: Sequence[Fault]) -> bool:
-    return UNRESOLVED in run.reason and any(
-        fault.kind.startswith("name servers")
-        and fault.began_at <= (run.finished_at or NEVER)
-        and run.scheduled_ms / 1000 <= fault.repaired_at + RECOVERY_SECONDS
-        for fault in faults
-    )
-
-
-def _check_duplicates(
-    run: RunRecord, arrivals: Sequence[Arrival], notes: Sequence[TargetNote]
-) -> Iterator[str]:
-    # A kept connection that is closed without an answer: the request leaves once more, and
-    # no more often, within its attempt. A target that resets does not say which it was.
-    is_reset = any(arrival.behaviour == "reset" for arrival in arrivals)
-    closed = sum(note.event == "closed" for note in notes)
-    repeated = run.attempt_count if is_reset else min(closed, run.attempt_count)
-    if len(arrivals) > run.attempt_count + repeated:
-        yield "a duplicate without a reason"
-
-
-def _check_attempts(run: RunRecord, faults: Sequence[Fault]) -> Iterator[str]:
-    if not run.is_retried and run.attempt_count - run.lost_count > 1:
-        yield "another attempt that nobody asked for"
-    if run.lost_count and not any(
-        fault.loses_requests
-        and fault.began_at <= (run.finished_at or NEVER)
-        and run.first_claim <= fault.repaired_at + RECOVERY_SECONDS
-        for fault in faults
-    ):
-        yield "a run was lost though no worker was"
-
-
-def _check_long_work(
-    run: RunRecord, arrivals: Sequence[Arrival], notes: Sequence[TargetNote]
-) -> Iterator[str]:
-    accepted = {note.event for note in notes if note.value == 200}
-    if "complete" in accepted and run.state != "succeeded":
-        yield "work that was done was not taken for it"
-    if "fail" in accepted and run.state == "succeeded" and not run.is_retried:
-        yield "work that failed was taken for a success"
-    is_work = {arrival.behaviour for arrival in arrivals} == {"work"}
-    if is_work and run.state == "succeeded" and "complete" not in accepted:
-        yield "work was taken for done though nobody said so"
-
-
-def _check_timing(
-    run: RunRecord, arrivals: Sequence[Arrival], expectation: Expectation
-) -> Iterator[str]:
-    if any(arrival.lateness < -CLOCK_RESOLUTION for arrival in arrivals):
-        yield "a run was sent early"
-    for stopped_at, until in expectation.stops:
-        if stopped_at < (run.started_at or 0.0) < until:
-            yield "a run was claimed after its task was stopped"
-        if run.first_claim > stopped_at and any(
-            stopped_at < arrival.arrived_at < until for arrival in arrivals
-        ):
-            yield "a run was sent after its task was stopped"
-    for replaced_at, version in expectation.replacements:
-        if run.first_claim > replaced_at and any(
-            arrival.arrived_at > replaced_at and arrival.version < version
-            for arrival in arrivals
-        ):
-            yield "a run was sent as it was before its task was replaced"
-
-
-def count_duplicates(evidence: Evidence) -> tuple[int, int]:
-    """Requests that reached the target beyond one for each intended attempt.
-
-    First those of runs that lost a worker, then those of connections that were cut.
-    """
-    after_lost_workers = on_cut_connections = 0
-    for run in evidence.runs:
-        intended = max(1, run.attempt_count - run.lost_count)
-        arrivals = evidence.arrivals_by_run.get(run.run_id, ())
-        extra = max(0, len(arrivals) - intended)
-        by_workers = min(extra, run.lost_count)
-        after_lost_workers += by_workers
-        on_cut_connections += extra - by_workers
-    return after_lost_workers, on_cut_connections
-
-
-def recovery_times(evidence: Evidence) -> Mapping[str, list[float]]:
-    """For each kind of fault, seconds until something was delivered on time again."""
-    on_time = sorted(
-        (arrival.scheduled_ms / 1000, arrival.arrived_at)
-        for arrival in evidence.arrivals
-        if arrival.lateness <= ON_TIME_LIMIT
-    )
-    found: dict[str, list[float]] = {}
-    for fault in evidence.faults:
-        place = bisect.bisect_left(on_time, (fault.recovery_starts_at, 0.0))
-        following = on_time[place:][:50]
-        recovered_at = min((at for _, at in following), default=NEVER)
-        found.setdefault(fault.kind, []).append(recovered_at - fault.recovery_starts_at)
-    return found

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from tests.chaos.cluster import HOSTILE_TENANT, Cluster
+from tests.chaos.cluster import HOSTILE_TENANT, TENANT, Cluster
+from tests.chaos.control_calls import AccountAnswer
 from tests.chaos.evidence import (
     POISON,
     Arrival,
@@ -20,19 +21,22 @@ from tests.chaos.evidence import (
     WhyAnswer,
 )
 
-# Seconds for all questions of a round, and for one of them.
-WHY_SECONDS, WHY_TIMEOUT = 60.0, 10.0
+# Seconds for all questions of a kind in a round, and for one of them.
+WHY_SECONDS, ACCOUNT_SECONDS, ANSWER_TIMEOUT = 60.0, 30.0, 10.0
 
 _ATTEMPTS = """
-    SELECT run_id::text, number, extract(epoch FROM started_at)::float
+    SELECT run_id::text, number, extract(epoch FROM started_at)::float,
+        duration_ms / 1000.0::float, starts_with(error, 'The worker was lost')
     FROM tasks_api_all_attempts ORDER BY run_id, number
 """
 _RUNS = """
     SELECT run.id::text, task.id::text, task.name, task.url,
-        floor(extract(epoch FROM scheduled_for) * 1000)::bigint, state, reason,
+        floor(extract(epoch FROM CASE WHEN backfill_id IS NULL THEN scheduled_for
+            ELSE slot END) * 1000)::bigint, state, reason,
         attempt_count, lost_count, extract(epoch FROM started_at)::float,
         extract(epoch FROM finished_at)::float, task.retry <> '',
-        task.overlap, coalesce(task.pause_after_failures, 0)
+        task.overlap, coalesce(task.pause_after_failures, 0),
+        coalesce(backfill_id::text, '')
     FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
     WHERE tenant.name <> %s ORDER BY scheduled_for
@@ -46,7 +50,7 @@ _POISON_RUNS = """
 _RECURRING_TASKS = """
     SELECT task.id::text, task.name, url FROM tasks_api_task task
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
-    WHERE tenant.name <> %s AND next_fire_at IS NOT NULL AND NOT EXISTS (
+    WHERE tenant.name = %s AND next_fire_at IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM django_celery_beat_periodictask periodic
         WHERE periodic.id = task.periodic_task_id AND periodic.one_off)
 """
@@ -87,10 +91,10 @@ def read_runs(cluster: Cluster) -> list[RunRecord]:
 
 
 def _make_run(row: tuple[Any, ...], attempts: tuple[AttemptRecord, ...]) -> RunRecord:
-    run_id, task_id, name, url, *columns, overlap, pause_after = row
+    run_id, task_id, name, url, *columns, overlap, pause_after, backfill = row
     mark = name or mark_in(url)
     return RunRecord._make(
-        (run_id, task_id, mark, *columns, attempts, overlap, pause_after)
+        (run_id, task_id, mark, *columns, attempts, overlap, pause_after, backfill)
     )
 
 
@@ -102,7 +106,7 @@ def count_poison_runs(cluster: Cluster) -> dict[str, int]:
 
 def read_recurring_tasks(cluster: Cluster) -> list[RecurringTask]:
     """The tasks of the clients that go on firing."""
-    rows = cluster.query(_RECURRING_TASKS, HOSTILE_TENANT)
+    rows = cluster.query(_RECURRING_TASKS, TENANT)
     return [RecurringTask(task_id, name, mark_in(url)) for task_id, name, url in rows]
 
 
@@ -121,12 +125,28 @@ def ask_why(cluster: Cluster, runs: Sequence[RunRecord]) -> list[WhyAnswer]:
     return answers
 
 
+def ask_accounts(cluster: Cluster, runs: Sequence[RunRecord]) -> list[AccountAnswer]:
+    """Ask for the accounts of the tasks of these runs, for at most ACCOUNT_SECONDS."""
+    tasks = sorted({(run.task_id, run.mark) for run in runs})
+    until, answers = time.monotonic() + ACCOUNT_SECONDS, []
+    for task_id, mark in random.Random(len(tasks)).sample(tasks, len(tasks)):
+        if time.monotonic() > until:
+            break
+        response = cluster.api.get(
+            f"{cluster.url}/tasks/{task_id}/account/", timeout=ANSWER_TIMEOUT
+        )
+        found = response.json() if response.ok else {}
+        numbers = (found.get(name, 0) for name in AccountAnswer._fields[2:])
+        answers.append(AccountAnswer(mark, response.status_code, *numbers))
+    return answers
+
+
 def _ask_why(cluster: Cluster, run: RunRecord) -> WhyAnswer:
     moment = datetime.fromtimestamp(run.scheduled_ms / 1000, UTC)
     response = cluster.api.get(
         f"{cluster.url}/tasks/{run.task_id}/why/",
         params={"at": moment.isoformat(timespec="milliseconds")},
-        timeout=WHY_TIMEOUT,
+        timeout=ANSWER_TIMEOUT,
     )
     if not response.ok:
         return WhyAnswer(run.run_id, response.status_code)

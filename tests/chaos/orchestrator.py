@@ -10,13 +10,21 @@ from dataclasses import dataclass
 
 from tests.acceptance.harness import ROOT, eventually
 from tests.chaos import observations
+from tests.chaos.calendar_clients import CalendarClient
 from tests.chaos.causes import runs_to_explain
 from tests.chaos.clients import CallLog, ChaosClient, ServiceAddress
 from tests.chaos.cluster import HOSTILE_TENANT, Cluster
 from tests.chaos.evidence import Evidence, Fault
 from tests.chaos.faults import ALL_PARTS, KIND_BY_NAME, UPGRADE
 from tests.chaos.hostile_tenant import HostileClient
+from tests.chaos.lane_clients import LaneClient
 from tests.chaos.plan import LONG_ROUND, PlannedFault
+from tests.chaos.schedule_clients import (
+    BOUNDED_RUNS,
+    QUOTA_OF_RUNS,
+    make_control_clients,
+)
+from tests.chaos.schedule_invariants import runs_with_accounts
 from tests.chaos.steps import FaultSteps
 from tests.chaos.workloads import NewHostClient, make_clients
 
@@ -137,10 +145,7 @@ def run_round(
     _start(clients)
     time.sleep(CALM_SECONDS)
     faults = _upgrade(cluster, print_line) if cluster.code_root != ROOT else []
-    late_clients = [
-        NewHostClient(1, seed, clients[0].service, call_log),
-        _make_hostile_client(cluster, seed),
-    ]
+    late_clients = _make_late_clients(cluster, seed, call_log)
     _start(late_clients)
     clients += late_clients
     orchestrator = Orchestrator(cluster, planned, print_line)
@@ -156,6 +161,24 @@ def run_round(
     cluster.restart_dead_parts()
     evidence = _gather(cluster, call_log, faults, time.monotonic() - began)
     return RoundResult(evidence, repair_seconds, drain_seconds)
+
+
+def _make_late_clients(
+    cluster: Cluster, seed: int, call_log: CallLog
+) -> list[ChaosClient]:
+    """The clients that need what the release before cannot do."""
+    service = _service_address(cluster)
+    kinds = (NewHostClient, LaneClient, CalendarClient)
+    cluster.make_administrator()
+    return [
+        *(kind(1, seed, service, call_log) for kind in kinds),
+        *make_control_clients(
+            *(seed, service, call_log),
+            bounded_token=cluster.issue_bounded_token(BOUNDED_RUNS),
+            counted_token=cluster.issue_counted_token(QUOTA_OF_RUNS),
+        ),
+        _make_hostile_client(cluster, seed),
+    ]
 
 
 def _gather(
@@ -175,6 +198,9 @@ def _gather(
         observations.count_poison_runs(cluster),
         seconds,
         observations.ask_why(cluster, runs_to_explain(runs, arrivals)),
+        call_log.control,
+        observations.ask_accounts(cluster, runs_with_accounts(runs)),
+        BOUNDED_RUNS,
     )
 
 

@@ -12,14 +12,22 @@ from tests.benchmarks.figures import percentile
 from tests.benchmarks.harness import describe_machine
 from tests.benchmarks.report import render_table
 from tests.chaos.evidence import NEVER, Evidence, Violation
-from tests.chaos.invariants import count_duplicates, recovery_times
 from tests.chaos.orchestrator import RoundResult
+from tests.chaos.promptness import count_duplicates, recovery_times
+
+# The marks of tasks whose runs may have to wait begin so.
+WAITING = ("laned", "dated", "caught", "filled", "bounded")
 
 
 def round_figures(result: RoundResult) -> dict[str, Any]:
     evidence = result.evidence
     calls = Counter(call.verb for call in evidence.calls if call.is_done)
-    late = sorted(arrival.lateness for arrival in evidence.arrivals)
+    # What waits for a lane, a calendar or a resume is meant to be late.
+    late = sorted(
+        arrival.lateness
+        for arrival in evidence.arrivals
+        if not arrival.mark.startswith(WAITING)
+    )
     by_workers, by_cuts = count_duplicates(evidence)
     return {
         "calls that were done": dict(sorted(calls.items())),
@@ -34,6 +42,17 @@ def round_figures(result: RoundResult) -> dict[str, Any]:
         "late, longest s": round(late[-1], 3) if late else None,
         "causes named by why": dict(
             Counter(answer.code for answer in evidence.whys).most_common()
+        ),
+        "calls about lanes and calendars": dict(
+            Counter(
+                [call.verb for call in evidence.control.lanes if call.is_done]
+                + ["version" for call in evidence.control.calendars if call.is_done]
+                + ["backfill" for call in evidence.control.backfills if call.is_done]
+            )
+        ),
+        "accounts": len(evidence.accounts),
+        "fire times that calendars left out": sum(
+            account.excluded for account in evidence.accounts
         ),
         "faults": len(evidence.faults),
         "whole again after s": round(result.repair_seconds, 1),
@@ -97,6 +116,11 @@ def render_json(
             "arrivals": [arrival._asdict() for arrival in evidence.arrivals],
             "notes": [note._asdict() for note in evidence.notes],
             "poison": evidence.poison,
+            "control": {
+                kind: [vars(call) for call in calls]
+                for kind, calls in vars(evidence.control).items()
+            },
+            "accounts": [account._asdict() for account in evidence.accounts],
         },
         ensure_ascii=False,
     )

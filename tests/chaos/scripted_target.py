@@ -32,6 +32,8 @@ GARBAGE = bytes(range(256)) + b"\r\n\r\n"
 # The shortest and the longest stall, and the pause before each byte of a slow answer.
 STALL_SECONDS = (5.0, 20.0)
 DRIP_INTERVAL = 0.1
+# How long a target takes that is neither prompt nor slow.
+BRIEF_SECONDS = (0.1, 0.8)
 # The shortest and the longest work that outlives its request, and its heartbeats.
 WORK_SECONDS = (1.0, 10.0)
 HEARTBEAT_INTERVAL = 3.0
@@ -141,6 +143,9 @@ class ScriptedTarget:
                 return False
             case "drip":
                 await _drip(writer)
+            case "brief":
+                await asyncio.sleep(seconds_for(run_id, BRIEF_SECONDS))
+                writer.write(OK)
             case "stall":
                 await asyncio.sleep(seconds_for(run_id, STALL_SECONDS))
                 self._log_event(time.time(), "answer", run_id, 200)

@@ -14,7 +14,7 @@ from tests.chaos.clients import (
     ServiceAddress,
     format_time,
 )
-from tests.chaos.evidence import FireTimeGrid
+from tests.chaos.evidence import FireTimeGrid, FireTimes
 
 # Seconds between two fire times of a cron; all of them divide a minute.
 CRON_STEPS = (4, 5, 6, 10)
@@ -210,7 +210,7 @@ class CronClient(ChaosClient):
         step = self.rng.choice(CRON_STEPS)
         return FireTimeGrid(self.rng.randrange(step) * 1000, step * 1000)
 
-    def _store(self, task: KnownTask, verb: str, fire_times: FireTimeGrid) -> None:
+    def _store(self, task: KnownTask, verb: str, fire_times: FireTimes) -> None:
         version = task.version + (verb == "replace")
         first, step = fire_times.start // 1000, fire_times.every // 1000
         behaviour = self.rng.choice(CRON_BEHAVIOURS)

@@ -21,8 +21,9 @@ from tests.chaos.evidence import (
     TargetNote,
 )
 from tests.chaos.faults import KINDS
-from tests.chaos.invariants import count_duplicates, find_violations, recovery_times
+from tests.chaos.invariants import find_violations
 from tests.chaos.plan import plan_faults
+from tests.chaos.promptness import count_duplicates, recovery_times
 
 # A task that fires at 10, 14, 18 and 22; others keep dispatch visibly at work to 60.
 FIRE_TIMES = FireTimeGrid(10_000, 4_000, 22_000)
