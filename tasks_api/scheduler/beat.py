@@ -29,8 +29,8 @@ from tasks_api.scheduler.edits import EditFollower
 from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
 from tasks_api.scheduler.notices import NoticeSender
 from tasks_api.scheduler.operator_tasks import OperatorTasks
-from tasks_api.services import held_runs, lapsing, pausing
-from tasks_api.storage import catch_ups, schedule_changes, task_counts
+from tasks_api.services import catch_ups, held_runs, lapsing, pausing
+from tasks_api.storage import schedule_changes, task_counts
 from tasks_api.worker import long_work
 
 logger = logging.getLogger(__name__)

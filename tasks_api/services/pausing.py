@@ -16,12 +16,12 @@ from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.exceptions import InvalidState
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task
-from tasks_api.services import notifications
+from tasks_api.services import catch_ups, notifications
 from tasks_api.services.auditing import record_for_tenants
 from tasks_api.services.finding import lock_rows, lock_tasks
 from tasks_api.services.rescheduling import reschedule
 from tasks_api.services.unstarted_runs import cancel_unstarted
-from tasks_api.storage import catch_ups, schedule_changes, schedule_rows
+from tasks_api.storage import schedule_changes, schedule_rows
 
 SUSPENDED_REASON = "Its user is deactivated."
 

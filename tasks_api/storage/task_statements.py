@@ -65,3 +65,10 @@ INSERT_TAGS = """
     INSERT INTO tasks_api_tasktag (tenant_id, owner_id, task_id, tag)
     SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::uuid[], %s::text[])
 """
+
+# Counts the runs that the schedules of tasks made.
+COUNT_RUNS_MADE = """
+    UPDATE tasks_api_task task SET runs_made = task.runs_made + made.runs
+    FROM unnest(%s::uuid[], %s::int[]) AS made(task_id, runs)
+    WHERE task.id = made.task_id
+"""

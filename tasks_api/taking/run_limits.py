@@ -15,7 +15,7 @@ from scheduler_service.db.statements import prepared
 from tasks_api.domain.schedules import MICROSECOND
 from tasks_api.services import removal
 from tasks_api.storage.run_rows import NewRun
-from tasks_api.taking import task_statements
+from tasks_api.storage.task_statements import COUNT_RUNS_MADE
 from tasks_api.taking.decisions import DueTask
 
 
@@ -31,9 +31,7 @@ def count_runs(tasks: Sequence[DueTask], made: Collection[NewRun]) -> None:
     counts = Counter(run.task_id for run in made if run.task_id in ids)
     if counts:
         with prepared() as cursor:
-            cursor.execute(
-                task_statements.COUNT_RUNS_MADE, columns(list(counts.items()))
-            )
+            cursor.execute(COUNT_RUNS_MADE, columns(list(counts.items())))
     ends = {
         task.task_id: _last_fire_time(task, made)
         for task in limited

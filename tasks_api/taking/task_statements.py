@@ -287,13 +287,6 @@ UPDATE_TASKS = """
     WHERE task.id = move.id
 """
 
-# Counts the runs that the schedules of tasks made.
-COUNT_RUNS_MADE = """
-    UPDATE tasks_api_task task SET runs_made = task.runs_made + made.runs
-    FROM unnest(%s::uuid[], %s::int[]) AS made(task_id, runs)
-    WHERE task.id = made.task_id
-"""
-
 # Reads the schedules of tasks whose following fire times are to be computed.
 READ_UNPLANNED_TASKS = f"""
     SELECT task.id AS task_id, task.next_fire_at, task.version, {schedule_statements.COLUMNS}

@@ -193,7 +193,6 @@ def test_a_union_has_each_fire_time_once() -> None:
     )
 
     assert list(union.between(-1, 100)) == [0, 2000, 3000, 4000, 6000, 7000]
-    assert (union.start, union.end, 3000 in union, 5000 in union) == (
-        *(0, 7000),
-        *(True, False),
-    )
+    assert (union.start, union.end) == (0, 7000)
+    has = union.__contains__
+    assert (has(3000), has(5000)) == (True, False)

@@ -17,8 +17,8 @@ from tasks_api.domain.why.causes import WORDS, Cause
 from tasks_api.domain.why.holds import LOST_WORKER
 from tasks_api.domain.why.reasons import cause_of_reason
 from tasks_api.scheduler import rescue
-from tasks_api.services import held_runs, lapsing
-from tasks_api.storage import catch_ups, run_rows, schedule_changes
+from tasks_api.services import catch_ups, held_runs, lapsing
+from tasks_api.storage import run_rows, schedule_changes
 from tasks_api.taking import bounded_starts, excess, leases
 from tasks_api.worker import long_work
 from tests.conftest import NOON

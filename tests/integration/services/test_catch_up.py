@@ -17,12 +17,11 @@ from tasks_api.domain.states import RunState
 from tasks_api.models import ReopenedHours, RollupProgress, Run, ScheduleChange, Task
 from tasks_api.scheduler import poll
 from tasks_api.scheduler.beat import TenantScheduler
-from tasks_api.services import pausing, removal, tasks
+from tasks_api.services import catch_ups, pausing, removal, tasks
 from tasks_api.services.pausing import Hold
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.services.rollups import keep_rollups
 from tasks_api.services.stats import read_account
-from tasks_api.storage import catch_ups
 from tests.integration.support.reconciliation_model import let_pass, settle_all
 from tests.integration.support.stored_tasks import (
     HOUR,

@@ -37,6 +37,7 @@ from tasks_api.models import Run, Task
 from tasks_api.scheduler import rescue
 from tasks_api.services import (
     admin_edits,
+    catch_ups,
     manual_runs,
     named_tasks,
     pausing,
@@ -46,7 +47,7 @@ from tasks_api.services import (
 )
 from tasks_api.services.account import Account
 from tasks_api.services.reconciliation import reconcile
-from tasks_api.storage import catch_ups, schedule_changes, stored_schedules
+from tasks_api.storage import schedule_changes, stored_schedules
 from tasks_api.taking.room import Room
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.integration.support.stored_tasks import (

@@ -45,6 +45,8 @@ REOPEN_HOURS = """
 _READ_OPEN = f"""
     SELECT change.id, change.task_id, task.tenant_id, change.at, change.open_from,
         change.catch_up, task.overlap, task.is_paused OR task.ended_at IS NOT NULL AS is_off,
+        greatest(task.max_runs - task.runs_made, CASE WHEN task.max_runs IS NOT NULL THEN 0 END)
+            AS runs_left, task.last_fire_at,
         now() AS now, {READ_RUN_KEY} AS run_key, {_SCHEDULE}, task.created_at
     FROM tasks_api_schedulechange change JOIN tasks_api_task task
         ON task.id = change.task_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -22,11 +23,11 @@ from scheduler_service.db.statements import prepared
 from tasks_api.domain.catch_up import CatchUp, PassedFireTimes, sort_passed
 from tasks_api.domain.exceptions import ScheduleError
 from tasks_api.domain.ids import id_of_fire_time
-from tasks_api.domain.schedules import first_after
+from tasks_api.domain.schedules import Missed, first_after
 from tasks_api.domain.specs import Overlap
 from tasks_api.domain.states import RunState
-from tasks_api.storage import run_rows, stored_schedules
-from tasks_api.storage.catch_up_statements import (
+from tasks_api.services import removal
+from tasks_api.services.catch_up_statements import (
     MAX_CHANGES,
     OPEN_PAUSES,
     READ_ENDED_PAUSES,
@@ -34,14 +35,17 @@ from tasks_api.storage.catch_up_statements import (
     READ_OPEN_PAUSES_SINCE,
     REOPEN_HOURS,
 )
+from tasks_api.storage import run_rows, stored_schedules
 from tasks_api.storage.change_statements import UPDATE_OPEN_FROM
 from tasks_api.storage.run_rows import NewRun
 from tasks_api.storage.schedule_changes import BATCH_SIZE, TIME_TO_COMPUTE
 from tasks_api.storage.stored_schedules import StoredSchedule, fetch_with_schedule
+from tasks_api.storage.task_statements import COUNT_RUNS_MADE
 
 logger = logging.getLogger(__name__)
 
 CANCELLED_REASON = "The task was paused or ended before it made up for its pause."
+NO_RUNS_LEFT_REASON = "The task has made all its runs."
 
 
 class _EndedPause(NamedTuple):
@@ -66,6 +70,9 @@ class _OpenPause(NamedTuple):
     overlap: str
     # The task does not fire any more.
     is_off: bool
+    # How many runs it may make; None: any number.
+    runs_left: int | None
+    last_fire_at: datetime | None
     now: datetime
     run_key: bytes
     stored: StoredSchedule
@@ -133,13 +140,19 @@ def settle_open_pauses(*, limit: int = BATCH_SIZE, since: int | None = None) -> 
     until = time.thread_time() + TIME_TO_COMPUTE
     runs: list[NewRun] = []
     left: list[tuple[int, datetime | None]] = []
+    runs_left = {pause.task_id: pause.runs_left for pause in pauses}
     for pause in pauses:
         if left and (len(runs) >= limit or time.thread_time() > until):
             break
+        pause = pause._replace(runs_left=runs_left[pause.task_id])
         open_from, made = _settle(pause, limit)
         left.append((pause.id, open_from))
         runs.extend(made)
-    run_rows.insert_runs(run_rows.replace_taken_ids(runs), now=pauses[0].now)
+        if pause.runs_left is not None:
+            runs_left[pause.task_id] = pause.runs_left - sum(map(_is_sent, made))
+    runs = run_rows.replace_taken_ids(runs)
+    made_ids, _ = run_rows.insert_runs(runs, now=pauses[0].now)
+    _count_limited(pauses, [run for run in runs if run.run_id in made_ids])
     with prepared() as cursor:
         cursor.execute(UPDATE_OPEN_FROM, columns(left))
     is_whole = all(open_from is None for _, open_from in left)
@@ -169,7 +182,38 @@ def _settle(pause: _OpenPause, limit: int) -> tuple[datetime | None, list[NewRun
             ids = {"task_id": pause.task_id, "tenant_id": pause.tenant_id}
             logger.exception("The fire times of a pause cannot be computed.", extra=ids)
         return None, []
-    return passed.open_from, _make_runs(pause, passed)
+    return passed.open_from, _make_runs(pause, _limit(passed, pause.runs_left))
+
+
+def _limit(passed: PassedFireTimes, runs_left: int | None) -> PassedFireTimes:
+    """Let only the newest fire times fire for which the task has runs left."""
+    excess = 0 if runs_left is None else max(0, len(passed.fires) - runs_left)
+    missed = [Missed(moment, NO_RUNS_LEFT_REASON) for moment in passed.fires[:excess]]
+    return passed._replace(missed=passed.missed + missed, fires=passed.fires[excess:])
+
+
+def _is_sent(run: NewRun) -> bool:
+    return run.state == RunState.PENDING
+
+
+def _count_limited(pauses: Sequence[_OpenPause], made: Sequence[NewRun]) -> None:
+    """Count the runs of tasks that may make so many only, and end those with their last."""
+    limited = {pause.task_id: pause for pause in pauses if pause.runs_left is not None}
+    counts = Counter(
+        run.task_id for run in made if run.task_id in limited and _is_sent(run)
+    )
+    if not counts:
+        return
+    with prepared() as cursor:
+        cursor.execute(COUNT_RUNS_MADE, columns(list(counts.items())))
+    # A task has no fire times after the end of its pause and its last one.
+    ends = {
+        task_id: max(filter(None, (limited[task_id].at, limited[task_id].last_fire_at)))
+        for task_id, count in counts.items()
+        if count == limited[task_id].runs_left
+    }
+    if ends:
+        removal.end_after_last_runs(ends, now=pauses[0].now)
 
 
 def _make_runs(pause: _OpenPause, passed: PassedFireTimes) -> list[NewRun]:
