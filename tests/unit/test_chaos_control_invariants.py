@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.calendar_invariants import WAS_HELD
 from tests.chaos.control_calls import (
     AccountAnswer,
     BackfillCall,
@@ -59,7 +60,10 @@ def dated(use: str, *runs: RunRecord, **more: Any) -> set[str]:
 
 def delayed(run: RunRecord, to: float) -> RunRecord:
     attempt = AttemptRecord(1, to)
-    return run._replace(started_at=to, finished_at=to + 0.1, attempts=(attempt,))
+    reason = f"Waited: {WAS_HELD} a."
+    return run._replace(
+        started_at=to, finished_at=to + 0.1, attempts=(attempt,), reason=reason
+    )
 
 
 def test_a_lane_that_keeps_its_limits_has_no_violation() -> None:

@@ -13,7 +13,7 @@ from accounts.models import Tenant, User
 from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.schedules import MAX_CATCH_UP, Interval, Once
 from tasks_api.domain.specs import Misfire, Overlap, Surface, TaskSpec
-from tasks_api.domain.states import RunState
+from tasks_api.domain.states import EndReason, RunState
 from tasks_api.models import ReopenedHours, RollupProgress, Run, ScheduleChange, Task
 from tasks_api.scheduler import poll
 from tasks_api.scheduler.beat import TenantScheduler
@@ -38,7 +38,9 @@ MINUTE = timedelta(minutes=1)
 PAUSED_REASON = "Passed while the task was paused"
 
 
-def minutely(user: User, *, overlap: Overlap = Overlap.ALLOW) -> Task:
+def minutely(
+    user: User, *, overlap: Overlap = Overlap.ALLOW, max_runs: int | None = None
+) -> Task:
     """A task that misses what is late: only catching up makes up for it."""
     spec = TaskSpec(
         Surface.TASKS,
@@ -47,6 +49,7 @@ def minutely(user: User, *, overlap: Overlap = Overlap.ALLOW) -> Task:
         "{}",
         misfire=Misfire.SKIP,
         overlap=overlap,
+        max_runs=max_runs,
     )
     return tasks.create_task(user, spec, now=timezone.now())
 
@@ -113,6 +116,32 @@ def test_all_fire_in_the_order_of_their_times(user: User) -> None:
     assert times == sorted(times)
     assert len(take_waiting()) == 7
     assert_balanced(task, planned=7)
+
+
+def test_what_is_made_up_for_is_no_more_than_the_runs_left(user: User) -> None:
+    task = minutely(user, max_runs=3)
+    pause(task, minutes=7)
+
+    resume(task, CatchUp.ALL)
+    settle_all()
+
+    assert states(task) == {RunState.PENDING: 3, RunState.MISSED: 4}
+    task.refresh_from_db()
+    assert (task.end_reason, task.next_fire_at) == (EndReason.MAX_RUNS, None)
+    assert (task.runs_made, len(take_waiting())) == (3, 3)
+    assert_balanced(task, planned=7)
+
+
+def test_a_task_with_runs_left_goes_on_after_it_made_up(user: User) -> None:
+    task = minutely(user, max_runs=3)
+    pause(task, minutes=2)
+
+    resume(task, CatchUp.ALL)
+    settle_all()
+
+    task.refresh_from_db()
+    assert (task.runs_made, task.ended_at) == (2, None)
+    assert_balanced(task, planned=2)
 
 
 def test_of_very_many_the_newest_fire_and_the_others_are_missed(user: User) -> None:
