@@ -172,6 +172,10 @@ def _check_poison(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("a poisonous task multiplied", task_id, f"{count} runs")
 
 
+# The uses of a calendar that leave fire times out.
+LEAVE_OUT = {"exclude", "only"}
+
+
 def _check_refusals(evidence: Evidence) -> Iterator[Violation]:
     for call in evidence.calls:
         if call.status in {401, 403}:
@@ -181,8 +185,11 @@ def _check_refusals(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _is_sound_task(call: ClientCall) -> bool:
-    """A task that begins in the past may be refused; a cron never does."""
-    if call.verb not in {"create", "replace"}:
+    """A task that begins in the past may be refused; a cron never does.
+
+    So may a task of whose fire times its calendar leaves none.
+    """
+    if call.verb not in {"create", "replace"} or call.calendar_use in LEAVE_OUT:
         return False
     times = call.fire_times
     return call.is_cron or (times is not None and call.answered_at * 1000 < times.start)
