@@ -13,8 +13,8 @@ from tests.acceptance.harness import Harness
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
-# Some 30 seconds on two cores, and more where they have other work.
-@pytest.mark.timeout(300)
+# Some minutes on two cores that have other work.
+@pytest.mark.timeout(1200)
 def test_the_running_service_is_what_its_schema_says(
     harness: Harness, tmp_path: Path
 ) -> None:
@@ -33,7 +33,7 @@ def test_the_running_service_is_what_its_schema_says(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1180,
     )
 
     assert done.returncode == 0, done.stdout

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tasks_api.api import fields, known_fields
-from tasks_api.api.openapi import count, text
+from tasks_api.api.openapi import count, optional, text
 from tasks_api.domain.bounds import AMOUNTS, Bounds, read_host
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.guard import RefusedTarget
@@ -62,7 +62,7 @@ PROPERTIES = {
 BOUNDS = {
     "type": "object",
     "additionalProperties": False,
-    "properties": PROPERTIES,
+    "properties": optional(PROPERTIES),
     "description": "What the token can do at most, and the tasks that it makes. Without "
     "this field it has the bounds of the calling token, if that has some.",
 }

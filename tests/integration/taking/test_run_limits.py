@@ -232,8 +232,9 @@ class LimitedModel(TaskModel):
     def check_limit(self) -> None:
         self.task.refresh_from_db()
         made = scheduled_runs(self.task)
-        started = [run for run in made if run.started_at is not None]
-        waiting = [run for run in made if run.started_at is None and run.wake_at]
+        # A run that its worker gave back unsent has a start, and no attempt.
+        started = [run for run in made if run.attempt_count]
+        waiting = [run for run in made if not run.attempt_count and run.wake_at]
         assert len(started) <= self.most
         assert len(started) + len(waiting) <= self.task.runs_made <= self.most
         is_last = self.task.runs_made == self.most
