@@ -19,6 +19,7 @@ from tasks_api.domain import lanes as rule
 from tasks_api.domain.exceptions import InvalidState, LaneExists, LaneNotFound
 from tasks_api.domain.states import BreakerState
 from tasks_api.models import Lane, LaneCeiling, Task
+from tasks_api.services.channels import lock_tenant
 from tasks_api.services.pausing import Hold
 from tasks_api.storage import lane_statements
 
@@ -81,7 +82,7 @@ def next_slot(lane: Lane, now: datetime) -> datetime | None:
 def create_lane(user: User, fields: Mapping[str, Any]) -> Lane:
     """Create a lane. With a host, the tasks with this host belong to it from now on."""
     with transaction.atomic():
-        tenant = _lock_tenant(user)
+        tenant = lock_tenant(user)
         if list_lanes(tenant).count() >= MAX_LANES:
             raise InvalidState(f"A tenant has at most {MAX_LANES} lanes")
         lane = Lane(tenant=tenant, **fields)
@@ -185,12 +186,6 @@ def _settle(lane: Lane) -> None:
         )
         cursor.execute(lane_statements.PACE_LINE, {"lane": lane.pk, "spacing": seconds})
     lane.refresh_from_db()
-
-
-def _lock_tenant(user: User) -> Tenant:
-    """Lock a user's tenant, so that two requests cannot both take the last place."""
-    assert user.tenant_id is not None
-    return Tenant.objects.select_for_update(no_key=True).get(pk=user.tenant_id)
 
 
 def _lock_lane(user: User, name: str, *, for_removal: bool = False) -> Lane:

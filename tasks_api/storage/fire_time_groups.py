@@ -60,6 +60,30 @@ def read_intervals(
         yield KeyedGroup(tuple(keys), group)
 
 
+class _Span(NamedTuple):
+    """The fire times of a group that count; null: they go on beyond the window."""
+
+    first: datetime | None
+    last: datetime | None
+    fires_once: bool
+
+
+def _group_of(
+    schedule: Cron | Recurrence | AnyOf[Part] | OnCalendars,
+    span: _Span,
+    size: int,
+    window: GroupWindow,
+) -> FireTimeGroup:
+    earliest = window.now + MICROSECOND if span.fires_once else window.first
+    return FireTimeGroup(
+        size,
+        schedule,
+        max(span.first or earliest, earliest),
+        span.last or window.last,
+        span.fires_once,
+    )
+
+
 def read_crons(
     statement: str, values: Mapping[str, Any], window: GroupWindow
 ) -> Iterator[KeyedGroup]:
@@ -72,15 +96,8 @@ def read_crons(
         schedule = _cron_of(columns)
         if schedule is None:
             continue
-        earliest = window.now + MICROSECOND if fires_once else window.first
-        group = FireTimeGroup(
-            size,
-            schedule,
-            max(first or earliest, earliest),
-            last or window.last,
-            fires_once,
-        )
-        yield KeyedGroup(tuple(keys), group)
+        span = _Span(first, last, fires_once)
+        yield KeyedGroup(tuple(keys), _group_of(schedule, span, size, window))
 
 
 def read_on_calendars(
@@ -99,16 +116,8 @@ def read_on_calendars(
             continue
         if not isinstance(schedule, OnCalendars):
             continue
-        fires_once = stored.is_one_off
-        earliest = window.now + MICROSECOND if fires_once else window.first
-        group = FireTimeGroup(
-            size,
-            schedule,
-            max(first or earliest, earliest),
-            last or window.last,
-            fires_once,
-        )
-        yield KeyedGroup(tuple(keys), group)
+        span = _Span(first, last, stored.is_one_off)
+        yield KeyedGroup(tuple(keys), _group_of(schedule, span, size, window))
 
 
 def _cron_of(columns: Sequence[Any]) -> Cron | Recurrence | AnyOf[Part] | None:
