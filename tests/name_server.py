@@ -11,7 +11,10 @@ from typing import Any
 
 A, AAAA = 1, 28
 NO_ERROR, SERVER_FAILURE, NO_SUCH_NAME = 0, 2, 3
+RESPONSE, TRUNCATED = 0x8180, 0x0200
 HEADER = struct.Struct("!HHHHHH")
+# How much later than the answer that is cut off the others come.
+LATE_SECONDS = 0.5
 
 
 class NameServer:
@@ -22,6 +25,8 @@ class NameServer:
         self._known: dict[str, list[str]] = {}
         self._failing: set[str] = set()
         self._hanging: set[str] = set()
+        self._cut_off: set[str] = set()
+        self._late: set[str] = set()
         self._domains: dict[str, str] = {}
         self._delay = 0.0
         self._changed = threading.Condition()
@@ -60,6 +65,13 @@ class NameServer:
         """For each of these names, and for all names below it; "" is all names."""
         self._hanging.update(names)
 
+    def cuts_off(self, name: str) -> None:
+        """Answer once as if the IPv4 addresses needed TCP, on which nobody listens here.
+
+        All later answers for the name come after that question has failed.
+        """
+        self._cut_off.add(name)
+
     def wait_for(self, name: str, times: int = 1) -> None:
         with self._changed:
             assert self._changed.wait_for(
@@ -76,14 +88,15 @@ class NameServer:
             except OSError:
                 return
             labels = list(_labels(question))
+            is_late = ".".join(labels) in self._late
             if answer := self._answer(question, labels):
-                self._send(answer, sender)
+                self._send(answer, sender, self._delay or is_late * LATE_SECONDS)
 
-    def _send(self, answer: bytes, asker: Any) -> None:
-        if not self._delay:
+    def _send(self, answer: bytes, asker: Any, delay: float) -> None:
+        if not delay:
             self._socket.sendto(answer, asker)
             return
-        later = threading.Timer(self._delay, self._send_late, (answer, asker))
+        later = threading.Timer(delay, self._send_late, (answer, asker))
         later.daemon = True
         later.start()
 
@@ -111,7 +124,12 @@ class NameServer:
             code = NO_SUCH_NAME
         records = [_record(a) for a in known or () if (":" in a) == (kind == AAAA)]
         (number,) = struct.unpack_from("!H", question)
-        head = HEADER.pack(number, 0x8180 | code, 1, len(records), 0, 0)
+        flags = RESPONSE | code
+        if kind == A and name in self._cut_off:
+            self._cut_off.discard(name)
+            self._late.add(name)
+            flags |= TRUNCATED
+        head = HEADER.pack(number, flags, 1, len(records), 0, 0)
         return head + question[HEADER.size : end + 4] + b"".join(records)
 
 

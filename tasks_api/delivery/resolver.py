@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from functools import partial
 
 import pycares
 from pycares import errno
@@ -22,6 +21,7 @@ class Unresolved(Enum):
 
 LookupResult = list[str] | Unresolved
 OnResult = Callable[[LookupResult], None]
+_Result = pycares.AddrInfoResult | None
 # Looks a name up, and reports at once or later, from any thread.
 Resolve = Callable[[str, OnResult], None]
 
@@ -51,19 +51,39 @@ class Resolver:
         )
 
     def __call__(self, host: str, report: OnResult) -> None:
+        """Report addresses of both families.
+
+        Asked for both, c-ares says "no data" too if only one question was answered so and
+        the other was lost, as while name servers come back. So each is asked alone then.
+        """
+
+        def take_both(result: _Result, error: int | None) -> None:
+            if error == errno.ARES_ENODATA:
+                self._ask(host, socket.AF_INET, take_ipv4)
+            else:
+                report(_read_answer(result, error))
+
+        def take_ipv4(result: _Result, error: int | None) -> None:
+            if error == errno.ARES_ENODATA:
+                self._ask(host, socket.AF_INET6, take_ipv6)
+            else:
+                report(_read_answer(result, error))
+
+        def take_ipv6(result: _Result, error: int | None) -> None:
+            report(_read_answer(result, error))
+
+        self._ask(host, socket.AF_UNSPEC, take_both)
+
+    def _ask(
+        self, host: str, family: socket.AddressFamily, take: Callable[..., None]
+    ) -> None:
         self._channel.getaddrinfo(
-            host,
-            None,
-            type=socket.SOCK_STREAM,
-            callback=partial(_report_answer, report),
+            host, None, family=family, type=socket.SOCK_STREAM, callback=take
         )
 
 
-def _report_answer(
-    report: OnResult, result: pycares.AddrInfoResult | None, error: int | None
-) -> None:
+def _read_answer(result: _Result, error: int | None) -> LookupResult:
     if result is None:
-        report(_UNRESOLVED.get(error or 0, Unresolved.BROKEN))
-        return
+        return _UNRESOLVED.get(error or 0, Unresolved.BROKEN)
     found = [node.addr[0].decode() for node in result.nodes]
-    report(list(dict.fromkeys(found)) or Unresolved.MISSING)
+    return list(dict.fromkeys(found)) or Unresolved.MISSING

@@ -180,6 +180,18 @@ def test_a_name_without_addresses_and_one_whose_server_fails_are_failures(
     assert all(map(found_no_address, outcomes.wait_for(2).values()))
 
 
+def test_a_name_exists_though_one_of_its_two_questions_failed(
+    start: Start, name_server: NameServer, outcomes: Outcomes, port: str
+) -> None:
+    name_server.knows("half.test", "127.0.0.1")
+    name_server.cuts_off("half.test")
+    transport = start()
+
+    send_request(transport, GOOD, "half.test", port)
+
+    assert outcomes.wait_for(1)[GOOD, "half.test"].status_code == 200
+
+
 def test_old_addresses_are_used_while_nobody_answers_for_a_name(
     start: Start, name_server: NameServer, outcomes: Outcomes, port: str
 ) -> None:
