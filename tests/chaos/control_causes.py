@@ -33,8 +33,6 @@ MORE_CAUSES: Mapping[str, Mapping[str, frozenset[str]]] = {
         "cancelled": frozenset({"bounds_spent"}),
     },
 }
-# Answers of a service that does not know the causes of waiting yet.
-UNNAMED = frozenset({"as_recorded"})
 # The tasks of another tenant, about which the user of the checker may not ask.
 UNASKED = "counted"
 
@@ -42,5 +40,5 @@ UNASKED = "counted"
 def more_causes(mark: str, state: str) -> frozenset[str]:
     for prefix, by_state in MORE_CAUSES.items():
         if mark.startswith(prefix):
-            return by_state.get(state, frozenset()) | UNNAMED
+            return by_state.get(state, frozenset())
     return frozenset()
