@@ -145,6 +145,8 @@ def run_round(
     _start(clients)
     time.sleep(CALM_SECONDS)
     faults = _upgrade(cluster, print_line) if cluster.code_root != ROOT else []
+    # A client asks web for its token.
+    eventually(cluster.is_whole, timeout=REPAIR_TIMEOUT)
     late_clients = _make_late_clients(cluster, seed, call_log)
     _start(late_clients)
     clients += late_clients
