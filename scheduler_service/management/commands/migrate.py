@@ -13,7 +13,7 @@ from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
@@ -76,7 +76,8 @@ class Command(migrate.Command):
                 super().handle(*args, **options)
                 return
             except OperationalError as error:
-                if not isinstance(error.__cause__, LockNotAvailable):
+                # In a deadlock, the others hold one lock and wait for one of ours.
+                if not isinstance(error.__cause__, LockNotAvailable | DeadlockDetected):
                     raise
                 held = f"{self._migration} needs a lock that others hold"
                 if time.monotonic() > deadline:

@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 
 from scheduler_service.db import schema
+from scheduler_service.db.locks import LockKind, key_of
 from tasks_api import tasks
 from tasks_api.models import Task
 from tests.acceptance.harness import eventually
@@ -56,16 +57,27 @@ def reader() -> Iterator[psycopg.Connection]:
         other.rollback()
 
 
-def test_a_migration_that_waits_for_a_reader_lets_others_pass() -> None:
-    said = StringIO()
-
+def migration(said: StringIO) -> threading.Thread:
     def migrate() -> None:
         try:
             call_command("migrate", *TARGET, verbosity=0, stderr=said)
         finally:
             connection.close()
 
-    migrating = threading.Thread(target=migrate)
+    return threading.Thread(target=migrate)
+
+
+def count_deadlocks() -> int:
+    with session() as other:
+        [count] = other.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone() or (0,)
+    return int(count)
+
+
+def test_a_migration_that_waits_for_a_reader_lets_others_pass() -> None:
+    said = StringIO()
+    migrating = migration(said)
     with reader(), session() as other:
         migrating.start()
         eventually(lambda: "tried again" in said.getvalue())
@@ -77,6 +89,22 @@ def test_a_migration_that_waits_for_a_reader_lets_others_pass() -> None:
 
     assert f"{'.'.join(LAST)} needs a lock that others hold" in said.getvalue()
     assert "The oldest transaction is that of process" in said.getvalue()
+    assert LAST not in MigrationRecorder(connection).applied_migrations()
+
+
+def test_a_migration_is_tried_again_after_a_deadlock() -> None:
+    said, before = StringIO(), count_deadlocks()
+    migrating = migration(said)
+    with reader() as other:
+        migrating.start()
+        eventually(lambda: "tried again" in said.getvalue())
+        # The migration holds this lock, and waits for the reader. It finds out first.
+        other.execute("SET deadlock_timeout = '60s'; SET lock_timeout = '5s'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("SELECT pg_advisory_lock(%s)", [key_of(LockKind.MIGRATION)])
+    migrating.join()
+
+    eventually(lambda: count_deadlocks() > before)
     assert LAST not in MigrationRecorder(connection).applied_migrations()
 
 
