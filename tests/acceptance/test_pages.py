@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(300)
 
 _DOCKER = "there is no Docker here; deployment files have tests of their own"
 _CLUSTER = (
-    "there is no cluster here; tests/architecture/test_kubernetes.py reads the files"
+    "there is no cluster here; tests/architecture/test_charts.py renders the chart"
 )
 _SYSTEMD = "changes the machine; tests/architecture/test_systemd.py checks the units"
 _PROXY = "changes the machine; test_proxies.py starts nginx with this file"
@@ -47,13 +47,12 @@ NOT_RUN = {
     "docker push registry.example.org/scheduler-service:1": _DOCKER,
     "kubectl create namespace scheduler": _CLUSTER,
     "kubectl --namespace scheduler create secret generic scheduler-secrets --from-env-file=secrets.env": _CLUSTER,
-    "kubectl apply --kustomize deploy/kubernetes": _CLUSTER,
-    "kubectl --namespace scheduler wait --for=condition=complete --timeout=10m job/scheduler-migrate": _CLUSTER,
+    "helm install cell-1 deploy/charts/scheduler-cell --namespace scheduler --values cell-1.yaml --wait --timeout 15m": _CLUSTER,
+    "helm upgrade cell-1 deploy/charts/scheduler-cell --namespace scheduler --values cell-1.yaml --wait --timeout 15m": _CLUSTER,
     "kubectl --namespace scheduler get pods": _CLUSTER,
-    "kubectl --namespace scheduler exec -it deploy/scheduler-web -- python manage.py createsuperuser": _CLUSTER,
-    "kubectl --namespace scheduler exec deploy/scheduler-web -- python manage.py issue_token --tenant acme --user ann": _CLUSTER,
-    "kubectl --namespace scheduler port-forward service/scheduler-flower 5555": _CLUSTER,
-    "kubectl --namespace scheduler delete job scheduler-migrate --ignore-not-found": _CLUSTER,
+    "kubectl --namespace scheduler exec -it deploy/cell-1-web -- python manage.py createsuperuser": _CLUSTER,
+    "kubectl --namespace scheduler exec deploy/cell-1-web -- python manage.py issue_token --tenant acme --user ann": _CLUSTER,
+    "kubectl --namespace scheduler port-forward service/cell-1-flower 5555": _CLUSTER,
     "useradd --system --home-dir /var/lib/scheduler --shell /usr/sbin/nologin scheduler": _SYSTEMD,
     "python3 -m venv /opt/scheduler/.venv": _SYSTEMD,
     "/opt/scheduler/.venv/bin/pip install --require-hashes --requirement /opt/scheduler/requirements.lock": _SYSTEMD,
@@ -102,11 +101,11 @@ DAY = re.compile(r"\b2026-11-2\d\b")
 ASSIGNMENTS = re.compile(r"(export )?([A-Z_]+=\S* ?)+")
 RUNNABLE = re.compile(
     r"(?:SIGNING_SECRET=\S+ (?P<server>python|node) (?P<file>\S+)|curl|scheduler|make"
-    r"|python -c|pg_dump|pg_restore|createdb|dropdb|psql --dbname|kubectl kustomize"
+    r"|python -c|pg_dump|pg_restore|createdb|dropdb|psql --dbname|helm template"
     r"|\.venv/bin/python (?:docs/examples/\w+\.py|manage\.py|-m tests\.chaos))\b"
 )
 # Commands that read files of the repository.
-OF_THE_REPOSITORY = ("make ", "kubectl ")
+OF_THE_REPOSITORY = ("make ", "helm ")
 MANAGE = re.compile(r"python manage\.py (.*)")
 SHARED_SECRET = "0f4c" + "0" * 44
 # The applied file of tasks is that of the page, an hour earlier.
@@ -254,7 +253,7 @@ class PageReader:
             self._assign(command)
         elif (found := RUNNABLE.match(command)) and found["server"]:
             self._start_receiver(found["server"], found["file"], block)
-        elif not command.startswith("kubectl ") or shutil.which("kubectl"):
+        elif not command.startswith("helm ") or shutil.which("helm"):
             self._run(command, step.shown)
 
     def _localize(self, command: str) -> str:
