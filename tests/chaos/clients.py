@@ -41,6 +41,7 @@ class TaskDetails(TypedDict, total=False):
     calendar_use: str
     pace: float
     max_runs: int
+    is_rule: bool
 
 
 class CallDetails(TaskDetails, total=False):
@@ -219,6 +220,7 @@ def read_details(body: dict[str, Any]) -> TaskDetails:
     details: TaskDetails = {
         "lane": body.get("lane", ""),
         "max_runs": body.get("max_runs", 0),
+        "is_rule": not body.keys().isdisjoint({"rrule", "schedules"}),
     }
     calendars = body.get("calendars", {})
     for use in ("exclude", "only", "hold"):

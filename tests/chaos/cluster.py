@@ -23,7 +23,7 @@ from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.acceptance.replica import Replica
 from tests.broker_messages import QUEUE
-from tests.chaos.evidence import NOTICES
+from tests.chaos.evidence import NOTICES, WAITS_FOR_BOUNDS
 from tests.chaos.log_pipes import LogPipe
 from tests.chaos.proxies import PartProxies
 from tests.chaos.scripted_target import CLOSING_FLAG
@@ -81,6 +81,9 @@ _ANNOUNCE_CHANGE = """
     RETURNING last_update
 """
 _TASK_TO_FIRE = "SELECT 1 FROM tasks_api_task WHERE next_fire_at IS NOT NULL LIMIT 1"
+_UNFINISHED_RUN = """
+    SELECT 1 FROM tasks_api_run WHERE finished_at IS NULL AND reason NOT LIKE %s LIMIT 1
+"""
 _OPEN_CHANGE = "SELECT 1 FROM tasks_api_schedulechange WHERE open_from IS NOT NULL"
 
 
@@ -177,7 +180,7 @@ class Cluster(Harness):
         return (
             not self.query(_TASK_TO_FIRE)
             and not self.query(_OPEN_CHANGE)
-            and not self.count_unfinished_runs()
+            and not self.query(_UNFINISHED_RUN, f"{WAITS_FOR_BOUNDS}%")
         )
 
     def launch(self, name: str) -> None:

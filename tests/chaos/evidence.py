@@ -17,6 +17,8 @@ from tests.chaos.control_calls import AccountAnswer, Answered, ControlCalls
 NEVER = math.inf
 NOT_FOUND = 404
 LOST_TOO_OFTEN = "Its worker was lost too often."
+# How the reason of a run begins that its token may start tomorrow, whatever its task does.
+WAITS_FOR_BOUNDS = "Waits for the runs a day of its token"
 # The mark of the tasks that notify a tenant of what the service did.
 NOTICES = "notices"
 # The mark of everything that is meant to do harm.
@@ -99,6 +101,8 @@ class ClientCall(Answered):
     status: int | None  # None where no answer came
     fire_times: FireTimes | None = None  # with create and replace
     is_cron: bool = False
+    # With create: whether it has recurrence rules, or several schedules.
+    is_rule: bool = False
     version: int = 0
     # Whether the newest fire time that was missed is made up for; with a cron.
     makes_up: bool = True

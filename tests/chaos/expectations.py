@@ -77,9 +77,9 @@ class Expectation:
 
     def _open_window(self, call: ClientCall) -> None:
         assert self._fire_times is not None
-        # A cron fires from the moment on at which it was stored; the others at their
-        # start, even if the answer took longer than that.
-        begins_now = call.is_cron or call.verb == "resume"
+        # Crons and recurrence rules fire from the moment on at which they were stored; the
+        # others at their start, even if the answer took longer than that.
+        begins_now = call.is_cron or call.is_rule or call.verb == "resume"
         possible_from = call.sent_at if begins_now else -NEVER
         certain_from = call.answered_at if begins_now else -NEVER
         if call.catch_up:
@@ -153,6 +153,9 @@ class Expectation:
             self._open_window(call)
 
     def _is_over(self, moment: float) -> bool:
+        """Whether the task may have ended by itself; its last runs may still be sent."""
+        if self._may_end_early:
+            return True
         end = self._fire_times.end if self._fire_times else None
         return end is not None and moment * 1000 >= end
 

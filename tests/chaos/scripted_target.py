@@ -187,6 +187,8 @@ class ScriptedTarget:
             if 0 < status < 500:
                 self._log_event(at, report, request.run_id, status)
                 return
+            # It may have been taken all the same.
+            self._log_event(at, report, request.run_id, 0)
             await asyncio.sleep(RETRY_DELAY)
 
 
