@@ -10,6 +10,7 @@ from django.core.management import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from accounts import audit
+from accounts.directory import DirectoryError
 from accounts.models import Tenant
 from accounts.services import AccountError
 
@@ -22,7 +23,7 @@ class AccountCommand(BaseCommand):
         try:
             with audit.acting_as(audit.COMMAND_LINE):
                 return super().execute(*args, **options)
-        except AccountError as error:
+        except (AccountError, DirectoryError) as error:
             raise CommandError(str(error)) from None
         except DatabaseError as error:
             reason = str(error).partition("\n")[0]
