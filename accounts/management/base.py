@@ -17,7 +17,7 @@ from accounts.services import AccountError
 
 class AccountCommand(BaseCommand):
     # All others are of the source, which was tested, and would load every view.
-    requires_system_checks = ("settings",)
+    requires_system_checks: tuple[str, ...] = ("settings",)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:

@@ -155,7 +155,7 @@ def check_single_sign_on(**kwargs: Any) -> list[CheckMessage]:
 def check_cells(**kwargs: Any) -> list[CheckMessage]:
     if not settings.DIRECTORY_URL:
         return []
-    problems = []
+    problems: list[CheckMessage] = []
     if not settings.SCHEDULER_CELL:
         problems += [
             Error(

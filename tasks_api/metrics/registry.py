@@ -85,7 +85,7 @@ def exposition(registry: Collector = REGISTRY) -> bytes:
     """Return the metrics of a registry for a scrape; the default is this process's."""
     if settings.SCHEDULER_CELL:
         registry = LabelledByCell(registry)
-    return prometheus_client.generate_latest(registry)  # type: ignore[arg-type]  # it only collects
+    return prometheus_client.generate_latest(registry)
 
 
 class LabelledByCell(Collector):

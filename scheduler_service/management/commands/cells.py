@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -67,20 +68,14 @@ class Command(BaseCommand):
                 cells.manage("add_cell", cell.name, *options)
         supervisor.start(*cells.cell_programs())
         for cell in cells.cells:
-            self._expect(
-                supervisor,
-                lambda url=cell.url: status_of(f"{url}/readyz") == 200,
-                cell.name,
-            )
+            self._expect(supervisor, partial(is_ready, cell.url), cell.name)
 
     def _open_door(self, cells: LocalCells, supervisor: Supervisor) -> None:
         tokens = [self._join(cells, number) for number in range(len(cells.cells))]
         cells.manage("write_door")
         echo_port = free_port(cells.port + len(cells.cells) + 1)
         supervisor.start(*cells.door_programs(), cells.echo_program(echo_port))
-        self._expect(
-            supervisor, lambda: status_of(f"{cells.url}/readyz") == 200, "the door"
-        )
+        self._expect(supervisor, partial(is_ready, cells.url), "the door")
         if not supervisor.stopping:
             self.stdout.write(cells.welcome_text(tokens, echo_port))
             self.stdout.flush()
@@ -101,3 +96,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"No sign of life from {what} within {START_TIMEOUT:.0f} s; see above."
             )
+
+
+def is_ready(url: str) -> bool:
+    return status_of(f"{url}/readyz") == 200
