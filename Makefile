@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PARTS := services web worker beat flower echo
-.PHONY: help setup setup-run lock run test lint docs fix screenshots bench chaos $(PARTS)
+.PHONY: help setup setup-run lock run cells test lint docs fix screenshots bench chaos $(PARTS)
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
@@ -33,6 +33,9 @@ lock: .venv/bin/uv ## Pin the requirements and all that they need, with hashes (
 
 run: setup-run ## Start everything, with an account to try it
 	@.venv/bin/python manage.py run
+
+cells: setup-run ## Start several cells behind a door, to try them (make cells n=2)
+	@.venv/bin/python manage.py cells --count $(or $(n),4)
 
 # Each part is started as the Procfile says, in the foreground. "exec" puts it in the
 # place of the shell, so that a signal to make reaches the part itself. Whatever is

@@ -223,10 +223,22 @@ class TokenBounds(QuotaColumns):
 
 
 TOKEN_PREFIX = "sch_"  # noqa: S105 (the part that every token starts with)
+# Of the random characters of a token, those at its end that nobody is shown.
+HIDDEN_LENGTH = 35
 
 
-def generate_token() -> str:
-    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+def generate_token(tenant_id: int | None) -> str:
+    """A token names its tenant, so that a door in front of several cells can route it.
+
+    It names no cell, because a tenant may move. A token of staff names nothing.
+    """
+    tenant = "" if tenant_id is None else f"{tenant_id}_"
+    return f"{TOKEN_PREFIX}{tenant}{secrets.token_urlsafe(32)}"
+
+
+def visible_prefix(clear_text: str) -> str:
+    """The beginning of a token, with eight of its random characters."""
+    return clear_text[:-HIDDEN_LENGTH]
 
 
 def digest(clear_text: str) -> str:
@@ -267,7 +279,7 @@ class Token(models.Model):
     name = models.CharField(max_length=100, blank=True)
     digest = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(
-        max_length=12, editable=False, help_text="The first characters, to know it by."
+        max_length=32, editable=False, help_text="The first characters, to know it by."
     )
     scope = models.CharField(max_length=5, choices=Scope, default=Scope.ADMIN)
     bounds = models.ForeignKey(
@@ -381,7 +393,7 @@ class AuditEntry(models.Model):
     # A username, or the name of what is no user, such as the command line.
     actor = models.CharField(max_length=150)
     via = models.CharField(max_length=7, choices=Via)
-    token_prefix = models.CharField(max_length=12, blank=True)
+    token_prefix = models.CharField(max_length=32, blank=True)
     # The kind of the object and a verb, such as task.pause. Ordered by bytes, so that an
     # index finds all actions of a kind.
     action = models.CharField(max_length=40, db_collation="C")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -32,6 +33,15 @@ METRICS_PORT = env.int("METRICS_PORT", 0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", "")
 # Seconds without work after which a process counts as stuck.
 PROBE_PATIENCE = env.float("PROBE_PATIENCE", 60.0)
+
+# The name of this cell, where several serve their tenants behind one door.
+SCHEDULER_CELL = env.str("SCHEDULER_CELL", "")
+# The small PostgreSQL that says which cell a tenant lives in; empty: there is one cell.
+DIRECTORY_URL = env.str("DIRECTORY_URL", "")
+# The door of this machine: its name, its maps, and the runtime API of its HAProxy.
+DOOR_NAME = env.str("DOOR_NAME", "") or gethostname()
+DOOR_DIR = Path(env.str("DOOR_DIR", str(STATE_DIR / "door"))).resolve()
+DOOR_SOCKET = Path(env.str("DOOR_SOCKET", str(DOOR_DIR / "haproxy.sock")))
 
 DEBUG = False
 SECRET_KEY = env.str("SECRET_KEY", "")
@@ -324,7 +334,10 @@ LOGGING = {
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         },
-        "json": {"()": "scheduler_service.process.logs.JSONFormatter"},
+        "json": {
+            "()": "scheduler_service.process.logs.JSONFormatter",
+            "cell": SCHEDULER_CELL,
+        },
     },
     "handlers": {
         "stderr": {

@@ -13,6 +13,7 @@ from console.account import account as account_page
 from console.cron.views import cron_page
 from console.front import with_front_page, with_page
 from scheduler_service.http import guide
+from tasks_api.admin.cells import cells_view
 from tasks_api.api.access import audit_log, signing_secrets, tokens, usage, users
 from tasks_api.api.calendars import calendars
 from tasks_api.api.channels import channels, rules
@@ -223,6 +224,7 @@ urlpatterns = [
     _route(r"openapi\.json", document.openapi, "openapi"),
     _route("docs", document.Docs.as_view(), "docs"),
     path("admin", admin.site.admin_view(admin.site.index), name="admin"),
+    path("admin/cells/", admin.site.admin_view(cells_view), name="cells"),
     path("admin/", admin.site.urls),
     path("", include(guide.urlpatterns)),
     path("", include("console.urls")),

@@ -69,6 +69,15 @@ class TenantForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         for name in self.Meta.widgets:
             self.initial[name] = url_credentials.mask(getattr(self.instance, name))
 
+    def clean_name(self) -> str:
+        """The name, which no tenant of another cell has either."""
+        name: str = self.cleaned_data["name"]
+        if self.instance.pk is None:
+            self.reserved_id = _validated(lambda: services.reserve_tenant_id(name))
+        elif name != self.instance.name:
+            _validated(lambda: services.rename_tenant(self.instance, name))
+        return name
+
     def clean_callback_url(self) -> str:
         url = self.cleaned_data["callback_url"]
         return _validated(lambda: services.parse_callback_url(self.instance, url))
@@ -154,7 +163,11 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     def save_model(
         self, request: HttpRequest, obj: Tenant, form: TenantForm, change: bool
     ) -> None:
-        super().save_model(request, obj, form, change)
+        if change:
+            obj.save()
+        else:
+            obj.pk = form.reserved_id
+            obj.save(force_insert=True)
         changes = form_changes(form)
         action = "tenant.change" if change else "tenant.create"
         audit.record(obj.pk, action, [obj.name] if changes else [], changes)

@@ -10,19 +10,20 @@ from django.core.management import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from accounts import audit
+from accounts.directory import DirectoryError
 from accounts.models import Tenant
 from accounts.services import AccountError
 
 
 class AccountCommand(BaseCommand):
     # All others are of the source, which was tested, and would load every view.
-    requires_system_checks = ("settings",)
+    requires_system_checks: tuple[str, ...] = ("settings",)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             with audit.acting_as(audit.COMMAND_LINE):
                 return super().execute(*args, **options)
-        except AccountError as error:
+        except (AccountError, DirectoryError) as error:
             raise CommandError(str(error)) from None
         except DatabaseError as error:
             reason = str(error).partition("\n")[0]

@@ -38,6 +38,11 @@ from accounts.services.members import (
 )
 from accounts.services.quotas import load_run_quotas
 from accounts.services.rotation import DEFAULT_OVERLAP, MAX_OVERLAP
+from accounts.services.routing import (
+    join_directory,
+    rename_tenant,
+    reserve_tenant_id,
+)
 from accounts.services.signing_secrets import (
     Keyring,
     SecretSummary,
@@ -110,6 +115,7 @@ __all__ = [
     "has_only_identity",
     "invite_user",
     "issue_token",
+    "join_directory",
     "list_members",
     "list_signing_secrets",
     "list_tokens",
@@ -123,8 +129,10 @@ __all__ = [
     "parse_notification_url",
     "provision_user",
     "remove_second_factors",
+    "rename_tenant",
     "renew_bounds",
     "require_no_password",
+    "reserve_tenant_id",
     "revoke_invitation",
     "revoke_token",
     "revoke_tokens",

@@ -9,7 +9,7 @@ from django.db import connection, models, transaction
 
 from accounts import audit, statements
 from accounts.models import Invitation, Tenant, Token, User
-from accounts.services import change_user, configure_tenant, name_in_audit
+from accounts.services import change_user, configure_tenant, name_in_audit, routing
 
 # Entries that one statement deletes or changes.
 BATCH_SIZE = 1000
@@ -49,6 +49,7 @@ def delete_user(user: User) -> None:
 
 def delete_tenant(tenant: Tenant) -> None:
     """Delete a tenant without tasks, with its users and its audit log."""
+    routing.forget_tenant(tenant)
     tokens = Token.objects.filter(user__tenant=tenant).values_list("pk", flat=True)
     _delete_admin_log(Token, tokens)
     for user in tenant.users.order_by("pk"):

@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import audit, encryption, url_credentials
 from accounts.models import MAX_RETENTION_DAYS, Plan, SigningSecret, Tenant, digest
+from accounts.services import routing
 from accounts.services.errors import AccountError
 from accounts.services.names import check_name
 from accounts.url_checks import URL_CHECKS
@@ -18,7 +19,12 @@ MAX_INTEGER = 2**31 - 1
 
 
 def get_or_create_tenant(name: str) -> tuple[Tenant, bool]:
-    tenant, created = Tenant.objects.get_or_create(name=check_name(Tenant, name))
+    known = Tenant.objects.filter(name=check_name(Tenant, name)).first()
+    if known is not None:
+        return known, False
+    given_id = routing.reserve_tenant_id(name)
+    defaults = {} if given_id is None else {"pk": given_id}
+    tenant, created = Tenant.objects.get_or_create(name=name, defaults=defaults)
     if created:
         SigningSecret.objects.create(tenant=tenant)
         audit.record(tenant.pk, "tenant.create", [name])
@@ -85,8 +91,10 @@ def _set_shared_secret(tenant: Tenant, secret: str | None) -> list[str]:
     if secret is None:
         return []
     check_shared_secret(secret)
+    before = tenant.shared_secret_digest
     tenant.shared_secret = secret or None
     tenant.shared_secret_digest = digest(secret) if secret else None
+    routing.replace_credential(tenant, before, tenant.shared_secret_digest)
     return ["shared_secret", "shared_secret_digest"]
 
 

@@ -19,6 +19,7 @@ from accounts.models import (
     User,
     digest,
     generate_token,
+    visible_prefix,
 )
 from accounts.services.errors import AccountError, TokenUnknown
 from accounts.services.names import max_length
@@ -122,13 +123,13 @@ def _store_token(
         raise AccountError(f"{user} is deactivated, so a token would be of no use.")
     if len(name) > max_length(Token, "name"):
         raise AccountError("The name of the token is too long.")
-    clear_text = generate_token()
+    clear_text = generate_token(user.tenant_id)
     token = Token.objects.create(
         user=user,
         tenant_id=user.tenant_id,
         name=name,
         digest=digest(clear_text),
-        prefix=clear_text[: max_length(Token, "prefix")],
+        prefix=visible_prefix(clear_text),
         scope=scope,
         expires_at=expires_at,
         bounds=bounds,

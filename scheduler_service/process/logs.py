@@ -83,6 +83,10 @@ class TextFormatter(_Formatter):
 class JSONFormatter(_Formatter):
     """For machines: an object for each line, whatever the message holds."""
 
+    def __init__(self, cell: str = "") -> None:
+        super().__init__()
+        self._fixed = {"cell": cell} if cell else {}
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": _format_time(record),
@@ -90,6 +94,7 @@ class JSONFormatter(_Formatter):
             "logger": record.name,
             "message": redact_credentials(record.getMessage()),
             **_context_of(record),
+            **self._fixed,
             "process": record.process,
         }
         if record.exc_info:

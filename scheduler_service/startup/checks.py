@@ -152,6 +152,28 @@ def check_single_sign_on(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_cells(**kwargs: Any) -> list[CheckMessage]:
+    if not settings.DIRECTORY_URL:
+        return []
+    problems: list[CheckMessage] = []
+    if not settings.SCHEDULER_CELL:
+        problems += [
+            Error(
+                "DIRECTORY_URL is set, and SCHEDULER_CELL does not say which cell this is.",
+                id="scheduler.E102",
+            )
+        ]
+    if settings.SCHEDULER_ANONYMOUS_TENANT:
+        problems += [
+            Error(
+                "SCHEDULER_ANONYMOUS_TENANT cannot be used with DIRECTORY_URL: a door sends "
+                "requests without a credential to any cell.",
+                id="scheduler.E103",
+            )
+        ]
+    return problems
+
+
 def report_time_zones(**kwargs: Any) -> list[CheckMessage]:
     rules = time_zones.use_newest_rules()
     return [
@@ -220,5 +242,6 @@ CHECKS = (
     check_open_metrics,
     check_networks,
     check_single_sign_on,
+    check_cells,
     check_time_zones,
 )

@@ -6,6 +6,7 @@ No rule of the service lives here, and nothing here writes a task's rows by itse
 from __future__ import annotations
 
 from tasks_api.admin import (
+    cells,
     channels,
     gaps,
     lanes,
@@ -17,6 +18,7 @@ from tasks_api.admin import (
 )
 
 __all__ = [
+    "cells",
     "channels",
     "gaps",
     "lanes",

@@ -81,6 +81,24 @@ def register_gauge(name: str, text: str, value: Callable[[], float]) -> None:
     prometheus_client.Gauge(name, text, registry=REGISTRY).set_function(value)
 
 
-def exposition() -> bytes:
-    """Return the metrics of this process since its start, for a scrape."""
-    return prometheus_client.generate_latest(REGISTRY)
+def exposition(registry: Collector = REGISTRY) -> bytes:
+    """Return the metrics of a registry for a scrape; the default is this process's."""
+    if settings.SCHEDULER_CELL:
+        registry = LabelledByCell(registry)
+    return prometheus_client.generate_latest(registry)
+
+
+class LabelledByCell(Collector):
+    """All metrics of a registry, each with the name of the cell."""
+
+    def __init__(self, registry: Collector) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        cell = {"cell": settings.SCHEDULER_CELL}
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample._replace(labels=sample.labels | cell)
+                for sample in metric.samples
+            ]
+            yield metric

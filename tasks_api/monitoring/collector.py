@@ -6,22 +6,27 @@ Every process sees the same values, so any process of web may answer for all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from accounts import throttling
+from scheduler_service import __version__
 from scheduler_service.db import clock
+from tasks_api.domain.ids import first_id_at
 from tasks_api.domain.states import RunState
 from tasks_api.messaging import broker
+from tasks_api.metrics import registry
 from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
+from tasks_api.monitoring.recent_statements import LOAD_RECENT
 from tasks_api.services import rollups
 from tasks_api.storage import partitions, retention
 from tasks_api.storage.sending_rules import ENDS_OF_SCHEDULES
@@ -60,10 +65,11 @@ COUNT_WAITING_RUNS = """
 
 def exposition() -> bytes:
     """Return the metrics for a scrape, also while PostgreSQL or Redis is away."""
-    registry = CollectorRegistry()
-    registry.register(ServiceCollector())
-    registry.register(TimeZones())
-    return generate_latest(registry)
+    found = CollectorRegistry()
+    found.register(ServiceCollector())
+    found.register(TimeZones())
+    found.register(Version())
+    return registry.exposition(found)
 
 
 class ServiceCollector(Collector):
@@ -81,6 +87,7 @@ class ServiceCollector(Collector):
             lag = retention.lag(now=now)
             days_ahead = partitions.count_days_ahead(now=now)
             rollup_lag = rollups.lag(now=now)
+            recent = _load_recent(now)
         except DatabaseError:
             yield _gauge("scheduler_database_up", DATABASE_UP_HELP, 0)
             return
@@ -96,6 +103,7 @@ class ServiceCollector(Collector):
             },
         )
         yield from _upkeep(lag, days_ahead, rollup_lag)
+        yield from _recent(*recent)
 
     def _broker(self) -> Iterator[Metric]:
         try:
@@ -163,6 +171,48 @@ def _upkeep(lag: float, days_ahead: int, rollup_lag: float) -> Iterator[Metric]:
         "Seconds of the hours that are over and that nobody has summed up.",
         rollup_lag,
     )
+
+
+def _load_recent(now: datetime) -> tuple[float, float, int]:
+    values = {
+        "first": first_id_at(now - timedelta(minutes=1)),
+        "last": first_id_at(now),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(LOAD_RECENT, values)
+        runs, late, tasks = cursor.fetchone()
+    return runs, late, tasks
+
+
+def _recent(runs: float, late: float, tasks: int) -> Iterator[Metric]:
+    """Yield what one looks at first, where there are several cells."""
+    yield _gauge(
+        "scheduler_recent_runs_per_second",
+        "Runs sent for fire times of the last minute.",
+        runs,
+    )
+    yield _gauge(
+        "scheduler_recent_late_seconds",
+        "The p99 of the lateness of these runs.",
+        late,
+    )
+    yield _gauge(
+        "scheduler_tasks_stored",
+        "About how many tasks are stored, as PostgreSQL estimates it.",
+        tasks,
+    )
+
+
+class Version(Collector):
+    """The version of the code."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauges(
+            "scheduler_version",
+            "Always 1; the label says which version of the service this is.",
+            "version",
+            {__version__: 1},
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

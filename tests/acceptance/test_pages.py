@@ -41,8 +41,23 @@ _CLUSTER = (
 _SYSTEMD = "changes the machine; tests/architecture/test_systemd.py checks the units"
 _PROXY = "changes the machine; test_proxies.py starts nginx with this file"
 _SENTINEL = "fixed ports; test_sentinel.py runs Redis, a replica and Sentinels"
+_CELLS = "test_cells.py starts cells as the page says, and test_door.py a door"
 _PIP = "would change the environment of the tests, which has it already"
 NOT_RUN = {
+    "apt install haproxy": _CELLS,
+    "make cells n=2": _CELLS,
+    "curl -sSi http://127.0.0.1:8000/tasks/ -H 'Authorization: Bearer sch_1_…' | grep -i x-scheduler-cell": _CELLS,
+    "curl -sSi http://127.0.0.1:8000/tasks/ -H 'Authorization: Bearer sch_2_…' | grep -i x-scheduler-cell": _CELLS,
+    "createdb --host pg-directory directory": _CELLS,
+    "export DIRECTORY_URL=postgresql://scheduler@pg-directory/directory": _CELLS,
+    "python manage.py add_cell eu1 --server 10.0.1.10:8000 --server 10.0.1.11:8000 --host eu1.scheduler.example.org": _CELLS,
+    "python manage.py add_cell eu2 --server 10.0.2.10:8000 --host eu2.scheduler.example.org": _CELLS,
+    "python manage.py join_directory": _CELLS,
+    "export DOOR_DIR=/var/lib/haproxy/door DOOR_SOCKET=/run/haproxy/door.sock DOOR_BIND=:8000": _CELLS,
+    "python manage.py write_door": _CELLS,
+    "haproxy -f deploy/door/haproxy.cfg -f $DOOR_DIR/cells.cfg": _CELLS,
+    "python manage.py follow_directory": _CELLS,
+    "python manage.py assign_tenant acme eu2": _CELLS,
     "docker build --tag registry.example.org/scheduler-service:1 .": _DOCKER,
     "docker push registry.example.org/scheduler-service:1": _DOCKER,
     "kubectl create namespace scheduler": _CLUSTER,

@@ -29,6 +29,7 @@ FOLDERS = (
     "scheduler_service.db",
     "tasks_api.domain",
     "accounts",
+    "scheduler_service.door",
     "accounts.services",
     "accounts.access",
     "accounts.admin",

@@ -61,6 +61,8 @@ DOORS = {
         "tasks_api.metrics.counters",
         "tasks_api.metrics.registry",
         "tasks_api.monitoring.collector",
+        # Reads what other cells expose.
+        "tasks_api.monitoring.cells",
     },
     # Messages are hints: what must happen does not depend on Celery.
     "celery": {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tests.benchmarks import (
     api,
+    cells,
     cpu_profiles,
     delivery,
     feature_overhead,
@@ -48,6 +49,7 @@ MEASURES: dict[str, Measure] = {
     "policies": feature_overhead.measure_policies,
     "lanes": feature_overhead.measure_lanes,
     "history": history.measure_history,
+    "cells": cells.measure_cells,
     "profile": cpu_profiles.measure_profile,
     "peers": job_queues.measure_peers,
 }
@@ -90,6 +92,7 @@ ALL_SCENARIOS = (
     "retention-1m",
     "overview-1m-10m",
     "pages-60k-200k",
+    "cells-4",
     "profile-10k",
     "peers-10k",
 )

@@ -15,6 +15,7 @@ from scheduler_service.startup.checks import (
     CHECKS,
     CLIENT_VARIABLES,
     MINIMUMS,
+    check_cells,
     check_environment,
     check_networks,
     check_open_metrics,
@@ -147,3 +148,30 @@ def test_what_the_client_reads_is_known() -> None:
     }
 
     assert named <= CLIENT_VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("cell", "anonymous", "words"),
+    [
+        ("a", "", []),
+        ("", "", ["SCHEDULER_CELL does not say"]),
+        ("a", "Alpha", ["SCHEDULER_ANONYMOUS_TENANT cannot be used"]),
+    ],
+)
+def test_a_directory_needs_the_name_of_the_cell(
+    settings: LazySettings, cell: str, anonymous: str, words: list[str]
+) -> None:
+    settings.DIRECTORY_URL = "postgresql:///directory"
+    settings.SCHEDULER_CELL = cell
+    settings.SCHEDULER_ANONYMOUS_TENANT = anonymous
+
+    errors = [found.msg for found in check_cells()]
+
+    assert len(errors) == len(words)
+    assert all(word in error for word, error in zip(words, errors, strict=True))
+
+
+def test_one_cell_alone_needs_no_name(settings: LazySettings) -> None:
+    settings.SCHEDULER_ANONYMOUS_TENANT = "Alpha"
+
+    assert check_cells() == []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
@@ -41,7 +41,8 @@ from scheduler_service.redis.connections import connect
 from tasks_api.models import Heartbeat
 from tasks_api.monitoring.heartbeats import ALIVE_FOR
 
-APP_PROGRAMS = ("web", "worker", "beat", "flower")
+CELL_PROGRAMS = ("web", "worker", "beat")
+APP_PROGRAMS = (*CELL_PROGRAMS, "flower")
 # Seconds for a cold start on a busy machine; a warm one takes a few.
 START_TIMEOUT = 120.0
 
@@ -50,7 +51,16 @@ class Command(BaseCommand):
     help = "Run everything on this machine: services, web, worker, beat and Flower."
     requires_system_checks = ()
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--as-cell",
+            action="store_true",
+            help="Leave out Flower, the echo target and the account to try it; "
+            "`manage.py cells` has them for all of its cells.",
+        )
+
+    def handle(self, *args: Any, as_cell: bool, **options: Any) -> None:
+        self.as_cell = as_cell
         try:
             check_state_dir(settings.STATE_DIR)
             with hold_run_lock(settings.STATE_DIR):
@@ -63,7 +73,8 @@ class Command(BaseCommand):
         for server in build_servers():
             server.refuse_if_taken()
         check_port(settings.HOST, settings.PORT, "PORT")
-        check_port(settings.HOST, settings.FLOWER_PORT, "FLOWER_PORT")
+        if not self.as_cell:
+            check_port(settings.HOST, settings.FLOWER_PORT, "FLOWER_PORT")
         if not settings.EMBEDDED_POSTGRES:
             wait_for_database(connection)
         if not settings.EMBEDDED_REDIS:
@@ -82,7 +93,7 @@ class Command(BaseCommand):
             password = provision_admin() if settings.DEVELOPMENT else ""
             connection.close()
             self._start_app(supervisor, start)
-            if not supervisor.stopping:
+            if not supervisor.stopping and not self.as_cell:
                 self.stdout.write(welcome_text(echo_port, password))
                 self.stdout.flush()
             connection.close()
@@ -100,9 +111,10 @@ class Command(BaseCommand):
     def _start_app(
         self, supervisor: Supervisor, start: Callable[[str], Program]
     ) -> None:
+        has_echo = settings.DEVELOPMENT and not self.as_cell
         # Echo stops last, because the worker still finishes its requests.
-        supervisor.start(*([start("echo")] if settings.DEVELOPMENT else []))
-        supervisor.start(*map(start, APP_PROGRAMS))
+        supervisor.start(*([start("echo")] if has_echo else []))
+        supervisor.start(*map(start, CELL_PROGRAMS if self.as_cell else APP_PROGRAMS))
         self._expect(supervisor, is_web_ready, "web")
         self._expect(supervisor, are_processes_alive, "worker and beat", fatal=False)
 

@@ -170,14 +170,14 @@ TOKEN = {
     "id": "f6d0ad2f-9f2c-4c51-a8a0-6b3e2f6f7c11",
     "user": "ann",
     "name": "deploy",
-    "prefix": "sch_Zk3vQ2aB",
+    "prefix": "sch_7_Zk3vQ2aB",
     "scope": "write",
     "created_at": NOW,
     "expires_at": "2027-02-19T10:00:00Z",
     "revoked_at": None,
     "last_used_at": None,
 }
-NEW_TOKEN = {**TOKEN, "token": "sch_Zk3vQ2aB…"}
+NEW_TOKEN = {**TOKEN, "token": "sch_7_Zk3vQ2aB…"}
 USER = {
     "name": "ann",
     "username": "ann@acme",
@@ -196,7 +196,7 @@ ENTRY = {
     "at": NOW,
     "actor": "ann@acme",
     "via": "api",
-    "token": "sch_Zk3vQ2aB",
+    "token": "sch_7_Zk3vQ2aB",
     "action": "user.change",
     "objects": ["bob"],
     "changes": {"role": {"from": "member", "to": "admin"}},

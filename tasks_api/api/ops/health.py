@@ -28,6 +28,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
 def readyz(request: HttpRequest) -> JsonResponse:
     """Respond with 200 while the database is usable. Other outages only delay runs."""
     status, state = readiness.current()
+    if settings.SCHEDULER_CELL:
+        state = {**state, "cell": settings.SCHEDULER_CELL}
     return JsonResponse(state, status=status)
 
 

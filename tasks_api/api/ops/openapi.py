@@ -64,6 +64,10 @@ _READY = {
             "type": "string",
             "description": "The version of the time zone rules in use.",
         },
+        "cell": {
+            "type": "string",
+            "description": "The name of the cell, where there are several.",
+        },
     },
 }
 _SEEN = {"alive": 1, "last_seen_seconds": 1.5}

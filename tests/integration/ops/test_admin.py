@@ -32,6 +32,7 @@ PAGES = [
     "admin:accounts_token_add",
     "admin:tasks_api_task_changelist",
     "admin:tasks_api_stuck",
+    "cells",
     "admin:tasks_api_channel_changelist",
     "admin:tasks_api_notificationrule_changelist",
     "admin:tasks_api_pendingnotice_changelist",

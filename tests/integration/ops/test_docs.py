@@ -29,8 +29,15 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^ *\$ python manage\.py (.+)$", re.MULTILINE)
-# Asks processes, which tests/acceptance/test_run.py starts.
-ELSEWHERE = {"probe"}
+# Asks processes, which tests/acceptance/test_run.py starts, or a directory of cells, which
+# tests/integration/accounts/test_directory.py and tests/acceptance/test_door.py have.
+ELSEWHERE = {"probe"} | {
+    "add_cell",
+    "assign_tenant",
+    "follow_directory",
+    "join_directory",
+    "write_door",
+}
 # What takes a shell, or a secret that only the reader has, is run by
 # tests/acceptance/test_pages.py.
 TAKES_MORE = re.compile("…|<")

@@ -61,6 +61,12 @@ def test_a_line_for_machines_is_one_object() -> None:
     }
 
 
+def test_a_line_for_machines_names_its_cell() -> None:
+    line = JSONFormatter(cell="eu1").format(record("Hello"))
+
+    assert json.loads(line)["cell"] == "eu1"
+
+
 @pytest.mark.parametrize(
     "evil",
     [

@@ -1,0 +1,95 @@
+"""Keep the directory of several cells in step with the tenants of this cell.
+
+Without DIRECTORY_URL, nothing here does anything. The directory is written before the
+database of the cell is committed. What is left over by a rollback is harmless: a door sends
+it to the cell, which knows better.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from accounts import directory, directory_statements
+from accounts.directory import CELL_BITS, DirectoryError
+from accounts.models import Tenant
+from accounts.services.errors import AccountError
+
+logger = logging.getLogger(__name__)
+
+
+class Joined(NamedTuple):
+    tenants: int
+    credentials: int
+    first_id: int
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except DirectoryError as error:
+        raise AccountError(str(error)) from error
+
+
+def reserve_tenant_id(name: str) -> int | None:
+    """The id that the directory gives a new tenant; None: the database gives it."""
+    if not directory.is_used():
+        return None
+    with _refusals():
+        return directory.register_tenant(name, settings.SCHEDULER_CELL)
+
+
+def rename_tenant(tenant: Tenant, name: str) -> None:
+    if directory.is_used():
+        with _refusals():
+            directory.rename_tenant(tenant.pk, name)
+
+
+def forget_tenant(tenant: Tenant) -> None:
+    if directory.is_used():
+        with _refusals():
+            directory.forget_tenant(tenant.pk, settings.SCHEDULER_CELL)
+
+
+def replace_credential(tenant: Tenant, old: str | None, new: str | None) -> None:
+    """Have doors route by the digest of a new shared secret, and soon not by the old one."""
+    if not directory.is_used() or old == new:
+        return
+    if new:
+        with _refusals():
+            directory.add_credentials({new: tenant.pk})
+    if old:
+        transaction.on_commit(partial(_remove_credential, tenant.pk, old))
+
+
+def _remove_credential(tenant_id: int, digest: str) -> None:
+    try:
+        directory.remove_credential(tenant_id, digest)
+    except DirectoryError as error:
+        # The cell refuses the old secret, wherever it is routed.
+        logger.warning("The directory keeps an old shared secret: %s", error)
+
+
+def join_directory() -> Joined:
+    """Tell the directory of all tenants of this cell, and of credentials that name none.
+
+    Ids of new rows then begin where those of no other cell are. May be repeated.
+    """
+    names = dict(Tenant.objects.order_by("pk").values_list("pk", "name"))
+    with connection.cursor() as cursor:
+        cursor.execute(directory_statements.TOKENS_WITHOUT_TENANT)
+        owners = {digest: tenant_id for tenant_id, digest in cursor.fetchall()}
+        with _refusals():
+            cell = directory.find_cell(settings.SCHEDULER_CELL)
+            directory.register_tenants(cell.name, names)
+            directory.add_credentials(owners)
+        first_id = cell.number << CELL_BITS
+        cursor.execute(directory_statements.RAISE_SEQUENCES, {"first": first_id})
+    return Joined(len(names), len(owners), first_id)
