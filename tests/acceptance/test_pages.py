@@ -64,6 +64,8 @@ NOT_RUN = {
     "kubectl --namespace scheduler create secret generic scheduler-secrets --from-env-file=secrets.env": _CLUSTER,
     "helm install cell-1 deploy/charts/scheduler-cell --namespace scheduler --values cell-1.yaml --wait --timeout 15m": _CLUSTER,
     "helm upgrade cell-1 deploy/charts/scheduler-cell --namespace scheduler --values cell-1.yaml --wait --timeout 15m": _CLUSTER,
+    "helm install door deploy/charts/scheduler-door --namespace scheduler-door --values door.yaml": _CLUSTER,
+    "kubectl --namespace scheduler-door rollout restart statefulset/door": _CLUSTER,
     "kubectl --namespace scheduler get pods": _CLUSTER,
     "kubectl --namespace scheduler exec -it deploy/cell-1-web -- python manage.py createsuperuser": _CLUSTER,
     "kubectl --namespace scheduler exec deploy/cell-1-web -- python manage.py issue_token --tenant acme --user ann": _CLUSTER,

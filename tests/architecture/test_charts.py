@@ -22,7 +22,8 @@ from scheduler_service import settings
 from scheduler_service.process.supervisor import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
-CHART = ROOT / "deploy" / "charts" / "scheduler-cell"
+CHARTS = ROOT / "deploy" / "charts"
+CELL, DOOR = CHARTS / "scheduler-cell", CHARTS / "scheduler-door"
 PROCFILE = read_procfile(ROOT / "Procfile")
 DEPLOYED = {"web", "worker", "beat", "flower"}
 PORTS = {"web": settings.PORT, "flower": settings.FLOWER_PORT}
@@ -43,10 +44,10 @@ Documents = list[dict[str, Any]]
 
 
 @cache
-def render(*values: str, release: str = "cell-1") -> Documents:
+def render(*values: str, chart: Path = CELL, release: str = "cell-1") -> Documents:
     options = [word for value in values for word in ("--set", value)]
     rendered = subprocess.run(
-        ["helm", "template", release, CHART, "--namespace", "scheduler", *options],
+        ["helm", "template", release, chart, "--namespace", "scheduler", *options],
         check=True,
         capture_output=True,
         text=True,
@@ -97,11 +98,12 @@ def test_what_is_rendered_fits_the_schemas_of_kubernetes(
             kubernetes_validate.validate(document, "1.30", strict=True)
 
 
-def test_the_chart_has_the_version_of_the_service() -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+@pytest.mark.parametrize("chart", [CELL, DOOR], ids=lambda chart: chart.name)
+def test_a_chart_has_the_version_of_the_service(chart: Path) -> None:
+    written = yaml.safe_load((chart / "Chart.yaml").read_text())
 
-    assert chart["version"] == scheduler_service.__version__
-    assert chart["appVersion"] == scheduler_service.__version__
+    assert written["version"] == scheduler_service.__version__
+    assert written["appVersion"] == scheduler_service.__version__
 
 
 def test_what_is_deployed() -> None:
@@ -133,6 +135,7 @@ def test_every_setting_is_known_to_the_code() -> None:
 
     assert config().keys() | secrets <= settings.KNOWN_VARIABLES
     assert {"SECRET_KEY", "METRICS_TOKEN"} <= secrets
+    assert config()["SCHEDULER_CELL"] == "cell-1"
     assert not config().keys() & (secrets - URLS)
 
 
@@ -313,3 +316,49 @@ def test_a_pod_reaches_only_what_it_needs() -> None:
     assert outside["podSelector"]["matchExpressions"][0]["values"] == ["web", "worker"]
     # The addresses of a cloud's metadata.
     assert "169.254.0.0/16" in targets["to"][0]["ipBlock"]["except"]
+
+
+def door() -> dict[str, dict[str, Any]]:
+    return {
+        f"{each['kind']} {each['metadata']['name']}": each
+        for each in render(chart=DOOR, release="door")
+    }
+
+
+def test_the_door_fits_the_schemas_of_kubernetes() -> None:
+    for document in door().values():
+        kubernetes_validate.validate(document, "1.30", strict=True)
+
+
+def test_the_door_has_known_settings_and_the_configuration_of_the_repository() -> None:
+    written = (ROOT / "deploy" / "door" / "haproxy.cfg").read_text(encoding="utf-8")
+    variables = set(re.findall(r"\$\{(\w+)\}", written))
+    pod = door()["StatefulSet door"]["spec"]["template"]["spec"]
+    proxy, follower = pod["containers"]
+
+    known = door()["ConfigMap door"]["data"].keys() | {
+        each["name"] for each in follower["env"]
+    }
+    assert known <= settings.KNOWN_VARIABLES
+    assert door()["ConfigMap door-haproxy"]["data"]["haproxy.cfg"].strip() == (
+        written.strip()
+    )
+    assert {each["name"] for each in proxy["env"]} == variables
+
+
+def test_a_door_starts_with_the_maps_of_before_and_follows_the_directory() -> None:
+    pod = door()["StatefulSet door"]["spec"]["template"]["spec"]
+    [maps] = pod["initContainers"]
+    proxy, follower = pod["containers"]
+    directory = door()["ConfigMap door"]["data"]["DOOR_DIR"]
+
+    assert maps["command"][-1] == (
+        f"python manage.py write_door || test -s {directory}/cells.cfg"
+    )
+    assert f"{directory}/cells.cfg" in proxy["command"]
+    assert follower["command"] == ["python", "manage.py", "follow_directory"]
+    assert [each["mountPath"] for each in proxy["volumeMounts"]] == [
+        "/etc/door",
+        directory,
+        "/run/door",
+    ]
