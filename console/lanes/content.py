@@ -6,6 +6,7 @@ them, and a poll of the live part doesn't.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,7 +36,8 @@ WAITING = (RunState.PENDING, RunState.RETRYING)
 UNDER_WAY = (RunState.RUNNING, RunState.OPEN)
 
 
-class Figure(NamedTuple):
+@dataclass(frozen=True)
+class Figure:
     """A number, and the list of what it counts, as far as the user reaches it."""
 
     count: Count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from console import charts
@@ -22,7 +22,8 @@ HOUR = timedelta(hours=1)
 HOURS = 24
 
 
-class LoadedHour(NamedTuple):
+@dataclass(frozen=True)
+class LoadedHour:
     """An hour by its beginning, what fires in it, and the longest wait for a slot."""
 
     start: datetime

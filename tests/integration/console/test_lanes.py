@@ -75,7 +75,7 @@ def test_each_number_is_the_length_of_the_list_that_it_links_to(
 
 def stranger_in_lane(stranger: User) -> User:
     """A user of another tenant, which has a lane of the same name."""
-    Lane.objects.create(tenant=stranger.tenant, name="crm")
+    make_lane(stranger)
     return stranger
 
 

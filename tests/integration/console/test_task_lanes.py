@@ -50,7 +50,7 @@ def test_the_form_offers_the_lanes_of_the_tenant(
     member: Client, tenant_admin: User, stranger: User
 ) -> None:
     make_lane(tenant_admin, rate_limit=20, concurrency=5)
-    Lane.objects.create(tenant=stranger.tenant, name="erp-of-beta")
+    make_lane(stranger, "erp-of-beta")
 
     page = text_of(member.get(NEW))
 
@@ -73,8 +73,8 @@ def test_a_task_is_stored_in_its_lane_and_edited_there(
 
     member.post(path, {**values, "lane": ""})
 
-    task.refresh_from_db()
-    assert (task.lane, task.lane_name) == (None, "")
+    changed = Task.objects.get()
+    assert (changed.lane, changed.lane_name) == (None, "")
 
 
 @pytest.mark.parametrize("lane", ["no-such", "a b"])
