@@ -11,6 +11,10 @@ WIDTH, HEIGHT = 960.0, 160.0
 GAP = 0.14
 # Whatever is not zero can be seen.
 MIN_HEIGHT = 3.0
+# The triangle over a marked bar: its height, and half its width as a share of the column.
+MARK_HEIGHT, MARK_RATIO = 2 * MIN_HEIGHT, 0.25
+# A limit that is higher than so many times the highest bar is left out of the chart.
+MAX_LIMIT_RATIO = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Bar(NamedTuple):
     url: str
     up: Sequence[Part]
     down: Sequence[Part] = ()
+    # A triangle over the bar, so that its colour is not all that tells.
+    is_marked: bool = False
 
 
 class Rectangle(NamedTuple):
@@ -48,6 +54,14 @@ class Column(NamedTuple):
     bar: Bar
     rectangles: list[Rectangle]
 
+    @property
+    def mark(self) -> str:
+        """The corners of the triangle over a marked bar, which points down to it."""
+        if not self.bar.is_marked:
+            return ""
+        middle, half = self.x + self.width / 2, self.width * MARK_RATIO
+        return f"{middle - half:.1f},0 {middle + half:.1f},0 {middle:.1f},{MARK_HEIGHT}"
+
 
 class Chart(NamedTuple):
     width: float
@@ -56,17 +70,23 @@ class Chart(NamedTuple):
     columns: list[Column]
     # The number at the top of the chart.
     highest: int
+    # The place of the limit of what goes up, if it is in the chart.
+    limit: float | None = None
 
 
-def draw(bars: Sequence[Bar]) -> Chart:
+def draw(bars: Sequence[Bar], *, limit: float | None = None) -> Chart:
+    """Draw bars, and a line for the limit of what goes up if it is not far above them."""
     highest = max((_sum(bar.up) for bar in bars), default=0)
+    if limit is not None and limit > highest * MAX_LIMIT_RATIO:
+        limit = None
+    top = max(highest, limit or 0)
     lowest = max((_sum(bar.down) for bar in bars), default=0)
     base = _base(highest, lowest)
     # Small parts are drawn larger than they are, so there is some room for them.
     room = min(base - 2 * MIN_HEIGHT, HEIGHT)
     below = HEIGHT - base - 2 * MIN_HEIGHT if lowest else 0.0
     scale = min(
-        room / highest if highest else float("inf"),
+        room / top if top else float("inf"),
         below / lowest if lowest else float("inf"),
     )
     width = WIDTH / max(len(bars), 1)
@@ -74,7 +94,8 @@ def draw(bars: Sequence[Bar]) -> Chart:
         _draw_column(bar, place * width, width, base, scale)
         for place, bar in enumerate(bars)
     ]
-    return Chart(WIDTH, HEIGHT, round(base, 1), columns, highest)
+    line = None if limit is None else round(base - limit * scale, 1)
+    return Chart(WIDTH, HEIGHT, round(base, 1), columns, highest, line)
 
 
 def _base(highest: int, lowest: int) -> float:

@@ -28,6 +28,7 @@ PLACES = (
     Place("Runs", "console-runs"),
     Place("Calendar", "console-calendar"),
     Place("Queues", "console-queues"),
+    Place("Lanes", "console-lanes"),
     Place("Settings", "console-settings"),
 )
 SETTINGS_PLACES = (

@@ -29,10 +29,15 @@ from accounts.access.sign_in_log import SOMEBODY
 from accounts.audit import Actor
 from accounts.models import Role, Scope, Tenant, User, Via
 from scheduler_service.http.csp import CSP_HEADER, STRICT_PAGE_POLICY
-from tasks_api.domain.exceptions import MessageNotFound, RunNotFound, TaskNotFound
+from tasks_api.domain.exceptions import (
+    LaneNotFound,
+    MessageNotFound,
+    RunNotFound,
+    TaskNotFound,
+)
 
 View = Callable[..., HttpResponseBase]
-NOT_FOUND = (Http404, TaskNotFound, RunNotFound, MessageNotFound)
+NOT_FOUND = (Http404, TaskNotFound, RunNotFound, MessageNotFound, LaneNotFound)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 

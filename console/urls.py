@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from console import account, login_urls
 from console.calendar import urls as calendar_urls
+from console.lanes import urls as lanes_urls
 from console.overview import urls as overview_urls
 from console.queues import urls as queues_urls
 from console.routes import route
@@ -20,6 +21,7 @@ urlpatterns = [
     *runs_urls.urlpatterns,
     *calendar_urls.urlpatterns,
     *queues_urls.urlpatterns,
+    *lanes_urls.urlpatterns,
     route("app/settings", account.settings_page, "console-settings"),
     *settings_urls.urlpatterns,
 ]

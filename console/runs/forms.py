@@ -87,6 +87,7 @@ class RunFilterForm(forms.Form):
         widget=forms.Select(choices=SPAN_CHOICES),
     )
     task = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    lane = forms.CharField(required=False, max_length=100)
     reason = forms.CharField(required=False, max_length=200, strip=False)
     code = forms.IntegerField(
         required=False, min_value=100, max_value=999, label="Status of the answer"
@@ -113,7 +114,7 @@ class RunFilterForm(forms.Form):
 
     @property
     def further_fields(self) -> list[forms.BoundField]:
-        return [self["reason"], self["code"], self["from"], self["to"]]
+        return [self[name] for name in ("lane", "reason", "code", "from", "to")]
 
     @property
     def uses_further_fields(self) -> bool:

@@ -55,18 +55,25 @@ class RunQuery:
     def is_live(self) -> bool:
         """Whether the page polls: new runs may come into it, and it is no search."""
         wanted = self.wanted
-        is_search = wanted.has_reason or wanted.name
+        is_search = wanted.is_searched or wanted.name
         is_open = wanted.after is None and wanted.until is None
         return is_open and not is_search and self.form.is_valid()
 
     @property
     def has_counts(self) -> bool:
-        return self.hours is not None and not (self.wanted.task_id or self.wanted.name)
+        wanted = self.wanted
+        is_of_all = not (wanted.task_id or wanted.name or wanted.lane)
+        return self.hours is not None and is_of_all
 
     @property
     def may_redrive(self) -> bool:
         states = self.wanted.wanted_states
         return not states or bool(states & UNDELIVERED_STATES)
+
+    @property
+    def may_redrive_all(self) -> bool:
+        """Whether a redrive knows the filter: it does not tell lanes apart."""
+        return self.may_redrive and not self.wanted.lane
 
     @cached_property
     def found(self) -> FoundRuns:
@@ -77,8 +84,8 @@ class RunQuery:
     def to_redrive(self, run_ids: list[UUID] | None) -> RunSelection:
         """The chosen runs; with None, all undelivered ones that the list finds."""
         wanted = self.wanted
-        if run_ids is not None:
-            return RunSelection(UNDELIVERED_STATES, run_ids=run_ids)
+        if run_ids is not None or wanted.lane:
+            return RunSelection(UNDELIVERED_STATES, run_ids=run_ids or [])
         return RunSelection(
             (wanted.wanted_states or UNDELIVERED_STATES) & UNDELIVERED_STATES,
             wanted.task_id,
@@ -139,6 +146,7 @@ def read_query(request: MemberRequest) -> RunQuery:
         reason=given.get("reason") or None,
         code=given.get("code"),
         name=given.get("q", "").lower() or None,
+        lane=given.get("lane") or None,
     )
     return RunQuery(request.user, form, wanted, hours)
 

@@ -131,4 +131,5 @@ def _present(story: RunStory, last_end: datetime, now: datetime) -> Step:
         case RunState.RETRYING:
             detail = f"It comes at {wake_at}, because of {run.reason}."
             return Step(f"Wait for attempt {number}", last_end, now, detail=detail)
-    return Step("Wait for a worker", last_end, now, detail=run.reason)
+    waited_for = "its lane" if story.waits_in_lane else "a worker"
+    return Step(f"Wait for {waited_for}", last_end, now, detail=run.reason)

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from console.confirmation import Question, ask, is_confirmed
 from console.curl import curl_command
+from console.lanes.words import states_of
 from console.pages import MemberRequest, for_members, render_unless_seen
 from console.runs.forms import RedriveForm
 from console.runs.queries import read_query
@@ -59,7 +60,7 @@ def run_detail(request: MemberRequest, run_id: str) -> HttpResponse:
 def _story_context(request: MemberRequest, run_id: UUID) -> dict[str, object]:
     story = run_stories.read_story(request.user, run_id)
     last = story.attempts[-1] if story.attempts else None
-    curl = curl_command(story.request)
+    curl, now = curl_command(story.request), clock.now()
     return {
         "story": story,
         "run": story.run,
@@ -68,7 +69,8 @@ def _story_context(request: MemberRequest, run_id: UUID) -> dict[str, object]:
         "last_attempt_took": last and last.duration,
         "masked": MASKED,
         "body": story.request.body[:MAX_BODY_SHOWN],
-        "steps": draw_timeline(story, now=clock.now()),
+        "steps": draw_timeline(story, now=now),
+        "lane_states": states_of(story.lane, now) if story.waits_in_lane else [],
         "curl": curl,
         "curl_rows": min(12, curl.count("\n") + 1),
     }

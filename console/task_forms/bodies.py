@@ -12,6 +12,7 @@ from console.task_forms.kept_rules import keep_rules, read_rules
 from tasks_api.api import fields as api_fields
 from tasks_api.api.json_codec import dumps
 from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.specs import Admit
 
 Body = dict[str, Any]
 
@@ -24,6 +25,7 @@ SAME: Body = {
     "content_type": "",
     "timeout_seconds": None,
     "expected_status": "",
+    "lane": "",
     "name": "",
     "tags": [],
 }
@@ -34,6 +36,7 @@ SAME_OF_PERIODIC: Body = {
     "spread": None,
     "pause_after_failures": None,
 }
+ANYWAY = Admit.ANYWAY.value
 RETRY = ("max_attempts", "min_delay", "max_delay", "max_age", "statuses")
 DST = {"gap": ("gap", "next_valid"), "passes": ("overlap", "first")}
 # The field of the form for a field of the API, where the names differ.
@@ -68,6 +71,8 @@ def to_body(data: Mapping[str, Any]) -> Body:
         body["retry"] = {name: _plain(value) for name, value in retry.items()}
     if data.get("deadline") is not None:
         body["long_work"] = {"deadline": data["deadline"]}
+    if data.get("admit"):
+        body["admit"] = ANYWAY
     if data.get("paused"):
         body["paused"] = True
     return body
@@ -169,6 +174,7 @@ def to_initial(task: Mapping[str, Any]) -> dict[str, Any]:
     initial |= task.get("retry") or {}
     dst = task.get("dst") or {}
     initial |= {field: dst[name] for field, (name, _) in DST.items() if name in dst}
+    initial["admit"] = task.get("admit") == ANYWAY
     initial["deadline"] = (task.get("long_work") or {}).get("deadline")
     headers = task.get("headers", {})
     initial["headers"] = "\n".join(f"{name}: {headers[name]}" for name in headers)

@@ -139,12 +139,16 @@ class TaskForm(forms.Form):
     end_datetime = _moment("Not after")
     gap = _choice("A local time that the clock skips", GAPS)
     passes = _choice("A local time that the clock shows twice", PASSES)
+    lane = _text("Lane")
     spread = NumberOrTextField(
         label="Seconds to spread fire times over",
         required=False,
         help_text="So that not all tasks fire at once. With <code>auto</code>, the "
         "service chooses the emptiest place.",
         widget=forms.TextInput(attrs=SINGLE_LINE),
+    )
+    admit = forms.BooleanField(
+        label="Store it anyway: it makes runs of the lane late", required=False
     )
 
     max_attempts = _number(

@@ -16,6 +16,7 @@ from accounts.models import Scope
 from console.pages import MemberRequest, View, for_members
 from console.task_forms.drafts import Draft
 from console.task_forms.forms import TaskForm
+from console.task_forms.lane_choices import offer_lanes
 from console.task_forms.previews import preview
 from tasks_api.domain.cron_text import zone_names
 from tasks_api.domain.effort import TooMuch, allowance
@@ -26,7 +27,7 @@ from tasks_api.services import trial_requests
 MAX_STEPS = 100_000
 # Fields that most tasks leave alone.
 REQUEST_OPTIONS = ("content_type", "queue", "timeout_seconds", "expected_status", "deadline")  # fmt: skip
-SCHEDULE_OPTIONS = ("start_datetime", "end_datetime", "gap", "passes", "spread")
+SCHEDULE_OPTIONS = ("start_datetime", "end_datetime", "gap", "passes")
 RETRIES = ("max_attempts", "min_delay", "max_delay", "max_age", "statuses")
 POLICIES = (*RETRIES, "overlap", "misfire", "catchup_window", "pause_after_failures")
 
@@ -52,6 +53,7 @@ def show_form(
         "schedule_options": _section(form, SCHEDULE_OPTIONS),
         "policies": _section(form, POLICIES),
     }
+    offer_lanes(form, request.tenant)
     page = {"form": form, "zones": sorted(zone_names()), **sections, **context}
     return render(request, "console/task_forms/form.html", page)
 
@@ -78,9 +80,10 @@ def answer(
     """
     is_test = request.POST.get("action") == "test"
     trial = send_trial(request, draft, now) if is_test else {}
-    found = preview(draft, request.user, now=now)
+    found = preview(draft, request.user, context.get("task"), now=now)
     if request.htmx:
-        return render(request, "console/task_forms/_preview.html", {"preview": found})
+        part = {"preview": found, "form": draft.form}
+        return render(request, "console/task_forms/_preview.html", part)
     return show_form(request, draft.form, {"preview": found, **context, **trial})
 
 

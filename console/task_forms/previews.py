@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from accounts.models import User
 from console.fire_times import FireTimeRow, fire_time_rows
@@ -11,6 +12,7 @@ from console.policy_words import policy_sentences
 from console.task_forms.checks import SCHEDULE, CheckedTask, sentence
 from console.task_forms.drafts import Draft
 from console.task_forms.equivalents import Equivalents
+from console.task_forms.lane_choices import LaneAnswer, ask_lane
 from tasks_api.domain.effort import TooMuch
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.schedule_parts import zone_of
@@ -34,9 +36,12 @@ class Preview:
     zone: str = "UTC"
     fire_times: tuple[FireTimeRow, ...] = ()
     error: str = ""
+    # What the lane of the task says about it; None without a lane that has a rate.
+    answer: LaneAnswer | None = None
 
 
-def preview(draft: Draft, user: User, *, now: datetime) -> Preview:
+def preview(draft: Draft, user: User, task: Any = None, *, now: datetime) -> Preview:
+    """Return what a draft would do; `task` is the stored one, if the draft changes it."""
     checked, same = draft.checked, draft.equivalents
     policies = policy_sentences(checked.spec) if checked.spec else []
     if not draft.form.says_when:
@@ -49,8 +54,9 @@ def preview(draft: Draft, user: User, *, now: datetime) -> Preview:
         rows = tuple(fire_time_rows(schedule, since=now, count=FIRE_TIMES))
     except (InvalidTask, ScheduleError, TooMuch) as error:
         return Preview(same, policies, error=str(error))
-    zone = zone_of(schedule)
-    return Preview(same, policies, schedule_words(schedule), zone, rows)
+    words, zone = schedule_words(schedule), zone_of(schedule)
+    answer = ask_lane(user, spec, task, now=now)
+    return Preview(same, policies, words, zone, rows, answer=answer)
 
 
 def _schedule_error(checked: CheckedTask) -> str:

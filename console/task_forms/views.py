@@ -15,6 +15,7 @@ from accounts import audit
 from console.formats import TITLES
 from console.pages import MemberRequest, for_members
 from console.task_forms import saving
+from console.task_forms.checks import sentence
 from console.task_forms.drafts import (
     Draft,
     changed_draft,
@@ -23,8 +24,10 @@ from console.task_forms.drafts import (
     new_draft,
 )
 from console.task_forms.forms import CRON, TaskForm
+from console.task_forms.lane_choices import read_post
 from console.task_forms.pages import answer, for_writers, show_form
 from scheduler_service.db import clock
+from tasks_api.domain.effort import TooMuch
 from tasks_api.domain.exceptions import (
     InvalidTask,
     KeyInUse,
@@ -50,7 +53,7 @@ def new_task(request: MemberRequest) -> HttpResponse:
     now = clock.now()
     if request.method != "POST":
         return show_form(request, TaskForm(initial=_linked(request, now)), NEW_PAGE)
-    draft = new_draft(request.POST, api=_api(request), now=now)
+    draft = new_draft(read_post(request), api=_api(request), now=now)
     is_final = "action" not in request.POST
     done = _create(request, draft, now) if is_final else None
     return done or answer(request, draft, NEW_PAGE, now)
@@ -79,8 +82,10 @@ def _create(request: MemberRequest, draft: Draft, now: datetime) -> HttpResponse
         task_id = saving.create(request.user, draft.spec, draft.body, key=key, now=now)
     except NameTaken as refusal:
         draft.refuse("name", f"{refusal}.")
-    except LimitReached as refusal:
-        draft.refuse("", f"{refusal}.")
+    except InvalidTask as refusal:
+        draft.refuse(refusal.field, sentence(refusal))
+    except (LimitReached, TooMuch) as refusal:
+        draft.refuse("", _words_of(refusal))
     except KeyInUse:
         draft.refuse("", "The same form is being stored at this moment. Wait a bit.")
     except KeyReused:
@@ -116,7 +121,7 @@ def _edit_page(task: Any) -> dict[str, Any]:
 
 
 def _answer_edit(request: MemberRequest, task: Any, now: datetime) -> HttpResponse:
-    draft = changed_draft(task, request.POST, api=_api(request), now=now)
+    draft = changed_draft(task, read_post(request), api=_api(request), now=now)
     context = _edit_page(task)
     if "action" in request.POST:
         return answer(request, draft, context, now)
@@ -144,9 +149,10 @@ def _change(
         LimitReached,
         NameTaken,
         TaskBusy,
+        TooMuch,
         VersionConflict,
     ) as refusal:
-        draft.refuse(_field_of(refusal), f"{refusal}.")
+        draft.refuse(_field_of(refusal), _words_of(refusal))
         return None
     done = "is changed" if draft.body else "stays as it was"
     messages.success(request, f"{_label(draft)} {done}.")
@@ -157,6 +163,12 @@ def _field_of(refusal: SchedulerError) -> str:
     if isinstance(refusal, NameTaken):
         return "name"
     return refusal.field if isinstance(refusal, InvalidTask) else ""
+
+
+def _words_of(refusal: SchedulerError) -> str:
+    if isinstance(refusal, InvalidTask):
+        return sentence(refusal)
+    return f"{str(refusal).removesuffix('.')}."
 
 
 def _last_change(task: Any) -> Any:

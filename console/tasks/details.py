@@ -15,6 +15,7 @@ from accounts import audit
 from accounts.models import Role
 from console.curl import curl_command
 from console.fire_times import to_row
+from console.lanes.words import states_of
 from console.pages import MemberRequest
 from console.policy_words import policy_sentences
 from console.tasks.accounts import show_account
@@ -41,10 +42,13 @@ def read_details(
 ) -> dict[str, Any]:
     task, sent = found.summary, found.request
     schedule = task.schedule and grid_of(task.schedule)
+    runs = recent_runs(request.tenant.pk, task.id, limit=SHOWN_RUNS)
     return {
         "task": task,
         "row": row_of(task, now),
-        "runs": recent_runs(request.tenant.pk, task.id, limit=SHOWN_RUNS),
+        "runs": runs,
+        "lane_states": states_of(found.task.lane, now) if task.lane else [],
+        "waits_in_lane": any(run.waits_in_lane for run in runs),
         "sent": sent,
         "body": sent.body[:MAX_BODY_SHOWN],
         "is_cut": len(sent.body) > MAX_BODY_SHOWN,

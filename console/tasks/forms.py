@@ -29,6 +29,7 @@ class FilterForm(forms.Form):
         required=False, choices=[("", "any"), *((k, k) for k in KINDS)]
     )
     tag = forms.CharField(required=False, max_length=MAX_LENGTH)
+    lane = forms.CharField(required=False, max_length=MAX_LENGTH)
     format = forms.ChoiceField(
         required=False,
         choices=[("", "any"), *((each.value, TITLES[each]) for each in FORMATS)],
@@ -48,6 +49,7 @@ class FilterForm(forms.Form):
         tag = given.get("tag")
         return TaskFilters(
             search=given.get("q", "").lower() or None,
+            lane=given.get("lane") or None,
             tags=(tag,) if tag else (),
             is_paused=STATES.get(given.get("state", "")),
             is_one_time=KINDS.get(given.get("kind", "")),

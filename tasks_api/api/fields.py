@@ -25,11 +25,11 @@ from tasks_api.domain.schedules import (
     least_interval,
     read_cron,
 )
+from tasks_api.services.pausing import MAX_REASON_LENGTH
 
 # The maximum of a PostgreSQL integer, which django-celery-beat's intervals are.
 MAX_INTEGER = 2**31 - 1
 MAX_NAME_LENGTH = 255
-MAX_REASON_LENGTH = 1000
 # datetime.fromisoformat checks the numbers, but takes more around them than ISO 8601
 # does: any character between date and time, one before the offset, a date alone.
 ISO_8601_DATETIME = re.compile(

@@ -72,6 +72,8 @@ def _rows_examined(filters: TaskFilters, limit: int) -> int:
 
 
 def _statement(filters: TaskFilters) -> str:
+    if filters.lane:
+        return statements.BROWSE_LANE
     if filters.tags:
         return statements.BROWSE_TAGGED
     return statements.BROWSE_PAUSED if filters.is_paused else statements.BROWSE_ALL
@@ -87,5 +89,5 @@ def _owner_ids(user: User, owner: str) -> list[int]:
 
 
 def _read_tasks(ids: Collection[UUID]) -> list[Task]:
-    rows = Task.objects.with_schedule().select_related("owner").defer(*UNSHOWN)
+    rows = Task.objects.with_schedule().select_related("owner", "lane").defer(*UNSHOWN)
     return list(rows.filter(pk__in=ids).order_by("-pk")) if ids else []

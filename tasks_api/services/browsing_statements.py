@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks_api.services.listing_statements import IS_ALIVE, IS_WANTED
+from tasks_api.services.listing_statements import IS_ALIVE, IS_WANTED, LANE_OF_NAME
 
 # The newest living tasks of each user and format, and of these the newest. Each part is
 # read from an index that has the ids in order.
@@ -29,6 +29,12 @@ _NEWEST_WITH_TAG = """
     ) AS newest
     ORDER BY newest.task_id DESC LIMIT %(rows_examined)s
 """
+_NEWEST_IN_LANE = f"""
+    SELECT task.id FROM tasks_api_task task
+    WHERE task.lane_id = {LANE_OF_NAME} AND task.ended_at IS NULL
+        AND task.owner_id = ANY(%(owners)s::bigint[]) AND task.id < %(before)s::uuid
+    ORDER BY task.id DESC LIMIT %(rows_examined)s
+"""
 
 
 def _browse(examined: str) -> str:
@@ -49,3 +55,4 @@ def _browse(examined: str) -> str:
 BROWSE_ALL = _browse(_NEWEST_OF_EACH.format(condition=IS_ALIVE))
 BROWSE_PAUSED = _browse(_NEWEST_OF_EACH.format(condition="task.is_paused"))
 BROWSE_TAGGED = _browse(_NEWEST_WITH_TAG)
+BROWSE_LANE = _browse(_NEWEST_IN_LANE)

@@ -206,7 +206,8 @@ def _save(lane: Lane) -> None:
         with transaction.atomic():
             lane.save()
     except IntegrityError as error:
-        what = f"host {lane.host}" if "host" in str(error) else f"name {lane.name}"
+        is_host = "lane_host_once_per_tenant" in str(error)
+        what = f"host {lane.host}" if is_host else f"name {lane.name}"
         raise LaneExists(f"There is a lane with the {what} already") from None
 
 

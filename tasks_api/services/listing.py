@@ -52,6 +52,8 @@ class TaskFilters:
     host: str | None = None
     # A part of the name, the host, the queue or a tag, in lower case.
     search: str | None = None
+    # The name of the lane that the task belongs to.
+    lane: str | None = None
     # A task must have all of these.
     tags: tuple[str, ...] = ()
     is_paused: bool | None = None
@@ -185,6 +187,7 @@ def filter_values(filters: TaskFilters) -> dict[str, Any]:
         "name_prefix": filters.name_prefix,
         "host": filters.host,
         "search": filters.search,
+        "lane": filters.lane,
         "tags": array(filters.tags) if filters.tags else None,
         "tag": filters.tags[0] if filters.tags else None,
         "is_paused": filters.is_paused,

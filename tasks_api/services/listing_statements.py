@@ -54,6 +54,11 @@ _SEARCHED = f"""
         array_to_string(task.tags, chr(10))))
 """
 
+LANE_OF_NAME = """
+    (SELECT lane.id FROM tasks_api_lane lane
+    WHERE lane.tenant_id = %(tenant)s AND lane.name = %(lane)s::text)
+"""
+
 # The conditions of the filters. The text that PostgreSQL plans contains the values, so
 # the planner drops the conditions of absent filters.
 IS_WANTED = f"""
@@ -64,6 +69,7 @@ IS_WANTED = f"""
     AND (%(host)s::text IS NULL OR lower({HOST}) = %(host)s
         OR lower(regexp_replace({HOST}, ':[0-9]*$', '')) = %(host)s)
     AND (%(search)s::text IS NULL OR strpos({_SEARCHED}, %(search)s) > 0)
+    AND (%(lane)s::text IS NULL OR task.lane_id = {LANE_OF_NAME})
     AND (%(is_paused)s::bool IS NULL OR task.is_paused = %(is_paused)s::bool)
     AND (%(is_one_time)s::bool IS NULL OR task.is_one_off = %(is_one_time)s::bool)
     AND (%(created_from)s::timestamptz IS NULL OR task.created_at >= %(created_from)s)

@@ -24,6 +24,8 @@ from tasks_api.services.unstarted_runs import cancel_unstarted
 from tasks_api.storage import schedule_changes, schedule_rows
 
 SUSPENDED_REASON = "Its user is deactivated."
+# The characters of the reason that a user gives.
+MAX_REASON_LENGTH = 1000
 
 
 class Hold(NamedTuple):

@@ -62,19 +62,25 @@ IS_WANTED = f"""
         OR (run.scheduled_for, run.id) < (%(after)s::timestamptz, %(after_id)s::uuid))
 """
 NEWEST = "ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {limit}"
+# A run that stands in line behind another one of its task is in no lane yet.
+_IS_IN_LANE = """
+    (%(lane)s::text IS NULL OR NOT run.is_next AND run.lane_id = (
+        SELECT lane.id FROM tasks_api_lane lane
+        WHERE lane.tenant_id = %(tenant)s AND lane.name = %(lane)s::text))
+"""
 
 # Finds the newest runs that a user reaches.
 LIST_RUNS = f"""
     SELECT run.id FROM tasks_api_run run JOIN tasks_api_task task ON task.id = run.task_id
     WHERE {IS_WANTED} AND (%(reaches_all)s OR task.owner_id = %(owner)s)
-        AND (NOT %(spares_notices)s OR task.surface <> 'notices') {NEWEST}
+        AND (NOT %(spares_notices)s OR task.surface <> 'notices') AND {_IS_IN_LANE} {NEWEST}
 """
 
 # Finds the newest runs of some tasks, task by task.
 LIST_RUNS_OF_TASKS = f"""
     SELECT run.id FROM unnest(%(tasks)s::uuid[]) AS own(id) CROSS JOIN LATERAL (
         SELECT run.id, run.scheduled_for FROM tasks_api_run run
-        WHERE run.task_id = own.id AND {IS_WANTED} {NEWEST}
+        WHERE run.task_id = own.id AND {IS_WANTED} AND {_IS_IN_LANE} {NEWEST}
     ) AS run {NEWEST}
 """
 
@@ -96,7 +102,7 @@ _IS_OF_BACKFILL = """
 SEARCH_RUNS = f"""
     WITH examined AS MATERIALIZED (
         SELECT run.id, run.scheduled_for, run.task_id, run.reason, run.covers_until,
-            run.backfill_id
+            run.backfill_id, run.lane_id, run.is_next
         FROM tasks_api_run run WHERE {IS_WANTED}
         ORDER BY run.scheduled_for DESC, run.id DESC LIMIT {{rows_examined}}
     ), found AS (
@@ -106,6 +112,7 @@ SEARCH_RUNS = f"""
             AND CASE WHEN %(task)s::uuid IS NOT NULL THEN true
                 ELSE (task.surface = 'notices') = %(notices)s END
             AND {HAS_REASON} AND {IS_OF_NAMED_TASK} AND {_IS_OF_BACKFILL}
+            AND {_IS_IN_LANE}
         {NEWEST}
     )
     (SELECT id, scheduled_for, true AS is_found FROM found run {NEWEST})
@@ -129,7 +136,7 @@ LIST_LAST_RUNS = """
 
 # Reads the newest runs of a task with their last attempts.
 LIST_RECENT_RUNS = """
-    SELECT run.id, run.scheduled_for, run.state, run.reason, run.by_hand,
+    SELECT run.id, run.scheduled_for, run.state, run.reason, run.lane_id, run.by_hand,
         run.attempt_count,
         CASE WHEN last.run_id IS NULL THEN run.first_status_code ELSE last.status_code END
             AS status_code,

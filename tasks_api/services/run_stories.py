@@ -7,8 +7,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from accounts.models import User
-from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES
-from tasks_api.models import Attempt, Run, Task
+from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
+from tasks_api.models import Attempt, Lane, Run, Task
 from tasks_api.services import runs
 from tasks_api.services.masked_requests import (
     Header,
@@ -47,10 +47,16 @@ class RunStory(NamedTuple):
     # What its task sends now, and all headers that a target gets with it.
     request: MaskedRequest
     headers: list[Header]
+    # The lane in which it waits or started; None if there is none, or it was removed.
+    lane: Lane | None
 
     @property
     def is_over(self) -> bool:
         return self.run.state in FINAL_STATES
+
+    @property
+    def waits_in_lane(self) -> bool:
+        return self.lane is not None and _is_waiting(self.run)
 
     @property
     def may_be_redriven(self) -> bool:
@@ -74,6 +80,7 @@ def read_story(owner: User, run_id: UUID) -> RunStory:
         list(redrives[:MAX_REDRIVES]),
         mask_request(run.task, callback_url=run.task.tenant.callback_url),
         mask_headers_of_run(run),
+        _lane_of(run),
     )
 
 
@@ -81,7 +88,22 @@ def story_version(owner: User, run_id: UUID) -> str:
     """Return a text that changes when the story of a run does. Raises RunNotFound."""
     run = runs.find_run(owner, run_id)
     moving = (run.state, run.attempt_count, run.wake_at, run.lease, run.cancelled_by)
-    return f"{'-'.join(map(str, moving))}-{run.reason}"
+    lane = _lane_of(run) if _is_waiting(run) else None
+    holds = lane and (
+        *(lane.paused_at, lane.hold_reason, lane.resume_at, lane.held_until),
+        *(lane.breaker_state, lane.breaker_until, lane.slowdown),
+    )
+    return f"{'-'.join(map(str, moving))}-{run.reason}-{holds}"
+
+
+def _is_waiting(run: Run) -> bool:
+    return run.state in (RunState.PENDING, RunState.RETRYING)
+
+
+def _lane_of(run: Run) -> Lane | None:
+    if run.lane_id is None:
+        return None
+    return Lane.objects.filter(pk=run.lane_id, tenant=run.tenant_id).first()
 
 
 def _read_attempts(run: Run) -> list[AttemptStory]:

@@ -84,11 +84,14 @@ class RunFilter:
     # A part of the task's name, in lower case.
     name: str | None = None
     backfill_id: UUID | None = None
+    # The name of the lane in which the runs wait, or in which they started.
+    lane: str | None = None
 
     @property
     def is_searched(self) -> bool:
         """Whether no index finds the runs of the filter."""
-        return self.has_reason or self.backfill_id is not None
+        is_of_past_lane = self.lane is not None and not self.all_unfinished
+        return self.has_reason or self.backfill_id is not None or is_of_past_lane
 
     @property
     def has_reason(self) -> bool:
@@ -317,6 +320,7 @@ def _values(owner: User, wanted: RunFilter) -> dict[str, Any]:
         "code": wanted.code and str(wanted.code),
         "name": wanted.name,
         "backfill": wanted.backfill_id,
+        "lane": wanted.lane,
         **_id_bound_of(wanted.backfill_id),
     }
 

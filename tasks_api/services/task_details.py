@@ -25,6 +25,7 @@ from tasks_api.domain.specs import (
     Surface,
     TaskSpec,
 )
+from tasks_api.domain.states import RunState
 from tasks_api.models import Task
 from tasks_api.services.coming import fire_times_of_task, schedule_of
 from tasks_api.services.masked_requests import MaskedRequest, mask_request
@@ -54,7 +55,7 @@ class TaskSummary(NamedTuple):
     ended_at: datetime | None
     end_reason: str
     tags: list[str]
-    # The lane that its client named; empty: none.
+    # The lane that it belongs to; empty: none.
     lane: str
     # The name of its user within the tenant.
     owner: str
@@ -68,11 +69,17 @@ class RecentRun(NamedTuple):
     scheduled_for: datetime
     state: str
     reason: str
+    lane_id: int | None
     by_hand: bool
     attempt_count: int
     status_code: int | None
     error: str
     duration: timedelta | None
+
+    @property
+    def waits_in_lane(self) -> bool:
+        is_waiting = self.state in (RunState.PENDING, RunState.RETRYING)
+        return is_waiting and self.lane_id is not None
 
 
 class Latency(NamedTuple):
@@ -115,7 +122,7 @@ def find_tasks(user: User, ids: Collection[UUID]) -> list[Task]:
     Raises TaskNotFound if one of them is missing.
     """
     own = Task.objects.visible_to(user).exclude(surface=Surface.NOTICES)
-    rows = own.with_schedule().select_related("owner")
+    rows = own.with_schedule().select_related("owner", "lane")
     tasks = list(rows.filter(pk__in=ids).order_by("pk"))
     if len(tasks) < len(set(ids)):
         raise TaskNotFound("Task not found")
@@ -132,7 +139,7 @@ def _target_of(task: Task) -> str:
 
 
 def summarize(task: Task) -> TaskSummary:
-    """Describe a task that was read with its schedule and its owner."""
+    """Describe a task that was read with its schedule, its owner and its lane."""
     return TaskSummary(
         id=task.pk,
         surface=Surface(task.surface),
@@ -147,7 +154,7 @@ def summarize(task: Task) -> TaskSummary:
         ended_at=task.ended_at,
         end_reason=task.end_reason,
         tags=task.tags,
-        lane=task.lane_name,
+        lane=task.lane.name if task.lane else "",
         owner=task.owner.name,
         created_at=task.created_at,
     )

@@ -26,9 +26,11 @@ from tasks_api.domain.schedules import (
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.domain.states import RunState, Stage
 from tasks_api.models import Run, Task
-from tasks_api.services import pausing, pull_queue, rollups, tasks
+from tasks_api.services import lanes, pausing, pull_queue, rollups, tasks
+from tasks_api.services.pausing import Hold
 from tasks_api.services.pull_queue import NewMessage
 from tasks_api.storage.stored_schedules import schedule_of
+from tests.integration.support.lane_rows import run_in_lane
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 HISTORY = timedelta(days=3)
@@ -98,6 +100,7 @@ def store(*, size: int = 300) -> Demo:
     failing = _store_history(stored, now, chance)
     pausing.pause_failing_tasks({failing[-1].pk: (12, "HTTP 404")})
     _store_messages(ann, now)
+    _store_lanes(ann, now)
     _store_beta(now)
     rollups.keep_rollups(now=now, pause=lambda _: None)
     run = Run.objects.filter(task=failing[0], state=RunState.FAILED)
@@ -207,6 +210,21 @@ def _store_messages(user: User, now: datetime) -> None:
             for number in range(1, size + 1)
         ]
     )
+
+
+def _store_lanes(user: User, now: datetime) -> None:
+    """Lanes of three hosts: one is crowded, one is paused, and one has too low a rate."""
+    hosts = {"billing": "billing.example.com", "mail": "mail.example.com"}
+    for name, host in {**hosts, "shop": "shop.example.com"}.items():
+        limits = {"rate_limit": 20, "rate_per": "minute", "concurrency": 5}
+        limits |= {"breaker_after": 10} if name == "shop" else {}
+        lanes.create_lane(user, {"name": name, "host": host, **limits})
+    lanes.change_lane(user, "shop", {"rate_limit": 6, "rate_per": "hour"})
+    hold = Hold("The provider moves to another data centre", now + 5 * HOUR)
+    lanes.pause_lane(user, "mail", hold, now=now)
+    waiting = Task.objects.filter(lane__name="mail", is_one_off=False).order_by("pk")
+    for number, task in enumerate(waiting[:7]):
+        run_in_lane(task, ago=3 + 4 * number)
 
 
 def _store_beta(now: datetime) -> None:

@@ -45,6 +45,8 @@ PAGES = {
     "run": "/app/runs/{run}/",
     "queues": "/app/queues/",
     "queue": "/app/queues/messages/?queue=thumbnails",
+    "lanes": "/app/lanes/",
+    "lane": "/app/lanes/shop/",
     "members": "/app/settings/members/",
     "tokens": "/app/settings/tokens/",
     "signing-secrets": "/app/settings/signing-secrets/",

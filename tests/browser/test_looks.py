@@ -27,6 +27,7 @@ OWN = [
     "/app/calendar/",
     "/app/runs/",
     "/app/queues/",
+    "/app/lanes/",
     "/app/settings/members/",
     "/account/",
     "/account/sessions",

@@ -42,3 +42,33 @@ def test_heights_are_in_proportion() -> None:
     high, low = (column.rectangles[0] for column in draw([bar(200), bar(50)]).columns)
 
     assert high.height == pytest.approx(4 * low.height, abs=0.2)
+
+
+@pytest.mark.parametrize("limit", [0.0, 1.0, 50.0, 200.0, 599.0])
+def test_a_limit_stands_where_a_bar_of_its_height_would_end(limit: float) -> None:
+    chart = draw([bar(200)], limit=limit)
+    [column] = chart.columns
+
+    assert chart.limit is not None
+    assert 0 <= chart.limit <= chart.base
+    height = column.rectangles[0].height * limit / 200
+    assert chart.base - chart.limit == pytest.approx(height, abs=0.2)
+
+
+@pytest.mark.parametrize(("up", "limit"), [(200, 601.0), (0, 1.0), (200, None)])
+def test_a_limit_far_above_the_bars_is_not_drawn(up: int, limit: float | None) -> None:
+    chart = draw([bar(up)], limit=limit)
+
+    assert chart.limit is None
+    assert chart.columns == draw([bar(up)]).columns
+
+
+def test_a_marked_bar_has_a_triangle_over_it() -> None:
+    marked = bar(5)._replace(is_marked=True)
+
+    plain, over = (column.mark for column in draw([bar(5), marked]).columns)
+
+    assert plain == ""
+    assert (
+        over == f"{WIDTH * 5 / 8:.1f},0 {WIDTH * 7 / 8:.1f},0 {WIDTH * 3 / 4:.1f},6.0"
+    )

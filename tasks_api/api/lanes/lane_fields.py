@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from tasks_api.api import fields
 from tasks_api.domain.exceptions import InvalidTask
+from tasks_api.domain.lane_limits import (
+    DEFAULT_BREAKER_FOR,
+    HOST_RULE,
+    MAX_BREAKER_AFTER,
+    MAX_BREAKER_FOR,
+    MAX_CONCURRENCY,
+    MAX_RATE,
+    NAME_RULE,
+    is_host,
+    is_name,
+)
 from tasks_api.domain.lanes import PERIODS
 from tasks_api.domain.states import BreakerState
 from tasks_api.domain.timestamps import format_timestamp
@@ -16,25 +26,12 @@ from tasks_api.models import Lane
 from tasks_api.services.lanes import LaneRuns, next_slot
 from tasks_api.services.pausing import Hold
 
-MAX_NAME_LENGTH = 100
-NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME_LENGTH}}}")
-MAX_HOST_LENGTH = 255
-# A host, and a port if the URLs have one, as they are written in URLs.
-HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)(?::[0-9]{1,5})?")
-MAX_RATE = 100_000
-MAX_CONCURRENCY = 100_000
-MAX_BREAKER_AFTER = 1000
-MAX_BREAKER_FOR = 24 * 3600
-DEFAULT_BREAKER_FOR = 30
-
 
 def read_new_lane(data: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a new lane."""
     value = fields.require_field(data, "name")
-    if not (isinstance(value, str) and NAME.fullmatch(value)):
-        fields.raise_invalid(
-            "name", f"should have 1 to {MAX_NAME_LENGTH} of A-Z, a-z, 0-9, ., - and _"
-        )
+    if not (isinstance(value, str) and is_name(value)):
+        fields.raise_invalid("name", NAME_RULE)
     return {"name": value, **read_changes(data)}
 
 
@@ -62,15 +59,9 @@ def read_hold(data: Mapping[str, Any], now: datetime) -> Hold:
 def _read_host(value: object) -> str:
     if value is None:
         return ""
-    if (
-        isinstance(value, str)
-        and len(value) <= MAX_HOST_LENGTH
-        and HOST.fullmatch(value)
-    ):
+    if isinstance(value, str) and is_host(value):
         return value.lower()
-    fields.raise_invalid(
-        "host", "should be a host as in URLs, such as api.example.com or localhost:8000"
-    )
+    fields.raise_invalid("host", HOST_RULE)
 
 
 def _read_rate(value: object) -> dict[str, Any]:

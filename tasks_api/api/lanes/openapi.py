@@ -5,15 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tasks_api.api import openapi
-from tasks_api.api.lanes.lane_fields import (
-    DEFAULT_BREAKER_FOR,
-    MAX_BREAKER_AFTER,
-    MAX_BREAKER_FOR,
-    MAX_CONCURRENCY,
-    MAX_HOST_LENGTH,
-    MAX_RATE,
-    NAME,
-)
 from tasks_api.api.openapi import DATETIME_IN, count, optional, text
 from tasks_api.api.products import Product
 from tasks_api.api.tenant_openapi import (
@@ -25,6 +16,15 @@ from tasks_api.api.tenant_openapi import (
     describer,
     page_of,
     with_body,
+)
+from tasks_api.domain.lane_limits import (
+    DEFAULT_BREAKER_FOR,
+    MAX_BREAKER_AFTER,
+    MAX_BREAKER_FOR,
+    MAX_CONCURRENCY,
+    MAX_HOST_LENGTH,
+    MAX_RATE,
+    NAME,
 )
 from tasks_api.domain.lanes import PERIODS
 from tasks_api.domain.states import BreakerState

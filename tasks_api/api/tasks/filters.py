@@ -46,6 +46,7 @@ def read_filters(query: Mapping[str, str], tags: Sequence[str]) -> listing.TaskF
         name_prefix=_text(query, "name_prefix"),
         host=host and host.lower(),
         search=search and search.lower(),
+        lane=_text(query, "lane"),
         tags=_wanted_tags(tags),
         is_paused=_choice(query, "state", STATES),
         is_one_time=_choice(

@@ -64,6 +64,7 @@ _FILTERS = [
         "Only tasks with this text in their name, the host of their URL, their queue or "
         "one of their tags, in any case.",
     ),
+    _filter("lane", "Only tasks that belong to this lane, by its name or by its host."),
     _filter(
         "tag",
         "Only tasks with this tag; give it several times for tasks with all of them.",

@@ -56,6 +56,7 @@ FILTER: dict[str, Any] = {
             "search": openapi.text(
                 "Tasks with this text in their name, host, queue or a tag."
             ),
+            "lane": openapi.text("Tasks that belong to this lane."),
             "state": openapi.text("Tasks in this state.", enum=["active", "paused"]),
             "task_type": openapi.text(
                 "Tasks of this type.", enum=["periodic", "one_time", "interval"]

@@ -200,6 +200,7 @@ def _list_runs(
         reason=_reason(query),
         code=_code(query),
         backfill_id=_backfill_id(query),
+        lane=fields.id_parameter(query, "lane") if "lane" in query else None,
     )
     found = runs.list_runs(view.user, run_filter, limit=limit)
     body: dict[str, Any] = {"runs": [render_run(row) for row in found.rows]}

@@ -81,6 +81,12 @@ _PAGING = [
         "`reason`.",
     ),
     OpenApiParameter(
+        "lane",
+        OpenApiTypes.STR,
+        description="Only runs that wait in this lane, or started in it. Pages of runs that "
+        "are over are as those of `reason`.",
+    ),
+    OpenApiParameter(
         "limit",
         OpenApiTypes.INT,
         description="The maximum number to return: 100 if absent, up to 1000.",

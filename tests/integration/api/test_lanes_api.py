@@ -13,6 +13,8 @@ from accounts.models import User
 from tasks_api.models import Lane, LaneCeiling, Task
 from tests.conftest import ClientFor, tenant_of
 from tests.integration.support.audit_log import logged_actions
+from tests.integration.support.lane_rows import run_in_lane
+from tests.integration.support.stored_runs import run_ids_of, store_run
 
 pytestmark = pytest.mark.django_db
 
@@ -280,3 +282,24 @@ def test_a_lane_shows_no_slot_that_the_ceiling_forbids(
     shown = admin.get("/lanes/crm/").json()["state"]["next_slot_at"]
 
     assert shown[:19] == f"{later:%Y-%m-%dT%H:%M:%S}"
+
+
+def test_the_lists_of_tasks_and_runs_filter_by_lane(
+    admin: APIClient, api: APIClient, user: User
+) -> None:
+    make_lane(admin, host="api.example.com")
+    make_lane(admin, name="erp")
+    by_host, by_name = make_task(api), make_task(api, lane="erp")
+    for name, made in (("crm", by_host), ("erp", by_name)):
+        task = Task.objects.get(pk=made.json()["id"])
+        waits, ran = run_in_lane(task), store_run(task, ago=9, lane_id=task.lane_id)
+
+        tasks = api.get(f"/tasks/?lane={name}").json()["tasks"]
+        runs = run_ids_of(api.get(f"/runs/?lane={name}"))
+        waiting = run_ids_of(api.get(f"/runs/?lane={name}&state=pending,retrying"))
+
+        assert [each["id"] for each in tasks] == [str(task.pk)]
+        assert runs == [str(waits.pk), str(ran.pk)]
+        assert waiting == [str(waits.pk)]
+    assert run_ids_of(api.get("/runs/?lane=no-such")) == []
+    assert api.get("/runs/?lane=").status_code == 400

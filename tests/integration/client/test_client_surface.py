@@ -86,6 +86,7 @@ CALLS: dict[str, Call] = {
             name_prefix="a",
             host="a.example",
             search="c",
+            lane="crm",
             outcomes=20,
             tags=["b"],
             state="active",
@@ -119,11 +120,18 @@ CALLS: dict[str, Call] = {
     ),
     "list_runs": lambda c: next(
         c.list_runs(
-            states=["failed"], notices=True, backfill=ID, **REASON, **TIME_RANGE
+            states=["failed"],
+            notices=True,
+            backfill=ID,
+            lane="crm",
+            **REASON,
+            **TIME_RANGE,
         )
     ),
     "list_runs_of_task": lambda c: next(
-        c.list_runs(ID, states=["failed"], backfill=ID, **REASON, **TIME_RANGE)
+        c.list_runs(
+            ID, states=["failed"], backfill=ID, lane="crm", **REASON, **TIME_RANGE
+        )
     ),
     "get_run": lambda c: c.get_run(ID),
     "explain_task": lambda c: c.why(ID, at=TIME),

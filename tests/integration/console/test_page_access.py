@@ -12,8 +12,9 @@ from accounts import services
 from accounts.models import Invitation, Role, Token, User
 from console.urls import urlpatterns
 from scheduler_service.http.csp import STRICT_PAGE_POLICY
-from tasks_api.models import Channel, NotificationRule
+from tasks_api.models import Channel, Lane, NotificationRule
 from tests.conftest import MakeTask
+from tests.integration.support.lane_rows import make_lane
 from tests.integration.support.logins import browser_of
 from tests.integration.support.notices import make_channel, make_rule
 
@@ -33,6 +34,7 @@ ARGUMENTS = {
     "channel_id": str(uuid4()),
     "rule_id": str(uuid4()),
     "action": "pause",
+    "lane": "crm",
 }
 # Pages that let people in.
 OPEN = {
@@ -74,6 +76,11 @@ FOR_ADMINS = {
     "console-remove-rule",
     "console-audit",
     "console-purge-queue",
+    "console-new-lane",
+    "console-edit-lane",
+    "console-pause-lane",
+    "console-resume-lane",
+    "console-remove-lane",
 }
 READ_BY_ADMINS = {
     "console-audit",
@@ -85,6 +92,9 @@ READ_BY_ADMINS = {
     "console-signing-secrets",
     "console-rotate-signing-secret",
     "console-check-signature",
+    "console-new-lane",
+    "console-edit-lane",
+    "console-pause-lane",
 }
 CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-first-call",
@@ -196,6 +206,7 @@ def test_what_another_tenant_has_is_not_found(
         "invitation_id": str(invitation_of(stranger).uuid),
         "channel_id": str(channel.pk),
         "rule_id": str(make_rule(stranger, channel, "run.failed").pk),
+        "lane": make_lane(stranger).name,
     }
     path = reverse(name_of(route), kwargs={name: ids[name] for name in names})
 
@@ -207,6 +218,7 @@ def test_what_another_tenant_has_is_not_found(
     assert (zoe.role, zoe.is_active) == (Role.MEMBER, True)
     assert Invitation.objects.get().revoked_at is None
     assert (Channel.objects.count(), NotificationRule.objects.count()) == (1, 1)
+    assert Lane.objects.get().paused_at is None
 
 
 def invitation_of(user: User) -> Invitation:

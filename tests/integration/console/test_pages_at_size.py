@@ -25,6 +25,7 @@ from tasks_api.models import Run, Task
 from tasks_api.services import pausing, pull_queue, rollups
 from tests.conftest import MakeTask
 from tests.integration.support import many_rows
+from tests.integration.support.lane_rows import make_lane
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,6 +54,11 @@ PATHS = (
     "/app/runs/?task={task}",
     "/app/runs/{run}/",
     "/app/queues/",
+    "/app/lanes/",
+    "/app/lanes/crm/",
+    "/app/tasks/?lane=crm",
+    "/app/runs/?lane=crm",
+    "/app/runs/?lane=crm&state=pending,retrying&last=all",
     "/app/queues/messages/?queue=mail",
     "/app/settings/members/",
     "/app/settings/tokens/",
@@ -116,6 +122,7 @@ def store_one_of_each(user: User, make_task: MakeTask) -> Task:
     """Store a row of each kind that a page shows, and an hour that is closed."""
     now = timezone.now()
     soon = (now + timedelta(hours=3)).replace(minute=30)
+    make_lane(user, host="example.com", rate_limit=1000)
     task = make_task(user, schedule=Once(soon), name="the first one")
     store_run(task, ago=90)
     store_run(task, ago=5, state=RunState.MISSED, reason="No worker was there in time")

@@ -50,6 +50,7 @@ class RunMethods(ConnectionOwner):
         reason: str | None = None,
         code: int | None = None,
         backfill: str | None = None,
+        lane: str | None = None,
         page_size: int = MAX_PAGE_SIZE,
     ) -> Iterator[Run]:
         """List runs, the newest fire time first. Pages are fetched while you iterate.
@@ -65,6 +66,7 @@ class RunMethods(ConnectionOwner):
             "reason": reason,
             "code": code,
             "backfill": backfill,
+            "lane": lane,
             "limit": page_size,
         }
         for item in self._connection.get_pages(path, "runs", query):

@@ -32,6 +32,7 @@ def add_commands(root: CommandGroup) -> None:
     add_time_range(parser)
     add_reason_filter(parser)
     _add_backfill_filter(parser)
+    parser.add_argument("--lane", help="only runs in this lane")
     add_limit(parser, 100)
     add_run(group.add_command("show", show_run, "show a run with its attempts"))
     _add_redrive(group)
@@ -129,6 +130,7 @@ def list_runs(client: Client, options: Options) -> int:
         reason=options.reason,
         code=options.code,
         backfill=options.backfill,
+        lane=options.lane,
         page_size=page_size(options),
     )
     runs = take_limit(options, found)

@@ -62,6 +62,7 @@ def _add_reading_commands(group: CommandGroup) -> None:
     parser.add_argument("--name", help="only the task with this name")
     parser.add_argument("--name-prefix", help="only tasks whose names begin so")
     parser.add_argument("--host", help="only tasks that call this host")
+    parser.add_argument("--lane", help="only tasks of this lane")
     text = "only tasks with this text in name, host, queue or tag"
     parser.add_argument("--search", metavar="TEXT", help=text)
     parser.add_argument("--tag", action="append", default=[], help="may be repeated")
@@ -121,6 +122,7 @@ def list_tasks(client: Client, options: Options) -> int:
         name_prefix=options.name_prefix,
         host=options.host,
         search=options.search,
+        lane=options.lane,
         tags=options.tag,
         state=options.state,
         task_type=options.type,
