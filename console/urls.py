@@ -11,12 +11,14 @@ from console.runs import urls as runs_urls
 from console.settings import urls as settings_urls
 from console.task_forms import urls as task_form_urls
 from console.tasks import urls as tasks_urls
+from console.why import urls as why_urls
 
 urlpatterns = [
     *login_urls.urlpatterns,
     *overview_urls.urlpatterns,
     *task_form_urls.urlpatterns,
     *tasks_urls.urlpatterns,
+    *why_urls.urlpatterns,
     *runs_urls.urlpatterns,
     *calendar_urls.urlpatterns,
     *queues_urls.urlpatterns,

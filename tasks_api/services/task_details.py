@@ -25,6 +25,8 @@ from tasks_api.domain.specs import (
     Surface,
     TaskSpec,
 )
+from tasks_api.domain.states import RunState
+from tasks_api.domain.why.facts import ON_TIME
 from tasks_api.models import Task
 from tasks_api.services.coming import fire_times_of_task, schedule_of
 from tasks_api.services.masked_requests import MaskedRequest, mask_request
@@ -70,9 +72,16 @@ class RecentRun(NamedTuple):
     reason: str
     by_hand: bool
     attempt_count: int
+    # When its first attempt began.
+    begun_at: datetime | None
     status_code: int | None
     error: str
     duration: timedelta | None
+
+    @property
+    def was_delivered_on_time(self) -> bool:
+        is_late = self.begun_at and self.begun_at - self.scheduled_for > ON_TIME
+        return self.state == RunState.SUCCEEDED and (self.by_hand or not is_late)
 
 
 class Latency(NamedTuple):
