@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from console import account, login_urls
 from console.calendar import urls as calendar_urls
+from console.many_tasks import urls as many_tasks_urls
 from console.overview import urls as overview_urls
 from console.queues import urls as queues_urls
 from console.routes import route
@@ -18,6 +19,7 @@ urlpatterns = [
     *overview_urls.urlpatterns,
     *task_form_urls.urlpatterns,
     *tasks_urls.urlpatterns,
+    *many_tasks_urls.urlpatterns,
     *why_urls.urlpatterns,
     *runs_urls.urlpatterns,
     *calendar_urls.urlpatterns,

@@ -33,6 +33,7 @@ ARGUMENTS = {
     "channel_id": str(uuid4()),
     "rule_id": str(uuid4()),
     "action": "pause",
+    "verb": "pause",
 }
 # Pages that let people in.
 OPEN = {
@@ -89,8 +90,10 @@ READ_BY_ADMINS = {
 CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-first-call",
     "console-revoke-token",
+    "console-renew-token",
     "console-redrive-run",
     "console-cancel-run",
+    "console-cancel-runs",
     "console-redrive-runs",
     "console-requeue",
     "console-delete-message",
