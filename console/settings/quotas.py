@@ -45,6 +45,15 @@ WORDS: Mapping[str, QuotaWords] = {
 }
 
 
+# The bounds of tokens are quotas, too; their day is any 24 hours.
+WORDS_OF_TOKENS = {
+    **WORDS,
+    "runs_per_day": QuotaWords(
+        "Requests in any 24 hours", "Beyond it, they wait.", "They wait until {}."
+    ),
+}
+
+
 class QuotaRow(NamedTuple):
     """A quota as a row: its bar has a number beside it."""
 
@@ -81,13 +90,14 @@ class TokenQuotas(NamedTuple):
         return f"Token {self.token.name or self.token.prefix}: "
 
 
-def rows_of(uses: Iterable[QuotaUse]) -> list[QuotaRow]:
+def _rows_of(
+    uses: Iterable[QuotaUse], words: Mapping[str, QuotaWords]
+) -> list[QuotaRow]:
     """The rows of those that are quotas."""
-    return [_row_of(use) for use in uses if use.limit is not None]
+    return [_row_of(use, words[use.name]) for use in uses if use.limit is not None]
 
 
-def _row_of(use: QuotaUse) -> QuotaRow:
-    words = WORDS[use.name]
+def _row_of(use: QuotaUse, words: QuotaWords) -> QuotaRow:
     is_size = use.name == "payload_bytes"
     limit = filesizeformat(use.limit or 0) if is_size else intcomma(use.limit or 0)
     is_spent = use.percent is not None and use.percent >= 100
@@ -98,7 +108,7 @@ def _row_of(use: QuotaUse) -> QuotaRow:
 def read_tenant(user: User, now: datetime) -> list[QuotaRow]:
     uses = usage.read_tenant_quotas(user, now=now)
     requests = usage.use_of_requests(request_quotas.read_tenant_requests(user))
-    return rows_of([*uses, requests])
+    return _rows_of([*uses, requests], WORDS)
 
 
 def read_tokens(tokens: Sequence[Token]) -> Iterator[TokenQuotas]:
@@ -116,6 +126,6 @@ def read_bounds(rows: Sequence[TokenBounds]) -> dict[int, list[QuotaRow]]:
     found = usage.read_token_quotas(rows)
     requests = request_quotas.read_token_requests(rows)
     return {
-        pk: rows_of([*uses, usage.use_of_requests(requests.get(pk))])
+        pk: _rows_of([*uses, usage.use_of_requests(requests.get(pk))], WORDS_OF_TOKENS)
         for pk, uses in found.items()
     }

@@ -57,7 +57,13 @@ class WhyForm(forms.Form):
         text = str(self.data.get("at", ""))
         if not text or self.errors:
             return "Why not now?"
-        return f"Why at {text.replace('T', ' ')}?"
+        return f"Why at {text.replace('T', ' ')}, {self.zone_name}?"
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        super().add_error(field, error)
+        if field == "at":
+            # A browser shows no text in an input for moments.
+            self.fields["at"].widget.attrs["type"] = "text"
 
     def clean_zone(self) -> str:
         try:

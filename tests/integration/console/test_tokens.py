@@ -282,12 +282,12 @@ def test_a_token_gets_the_bounds_of_the_form(browser: Client, user: User) -> Non
         "At most 100 requests of them start in any 24 hours.",
         "All fire times of a task lie within 7 days of its last change.",
         "What it made ends 1 day after its last renewal.",
-        'aria-label="Runs a day: 0 of 100"',
+        'aria-label="Requests in any 24 hours: 0 of 100"',
     ):
         assert sentence in page
     listed = browser.get(TOKENS).content.decode()
     assert words in listed
-    assert "Runs a day: 0 of 100" in listed
+    assert "Requests in any 24 hours: 0 of 100" in listed
 
 
 @pytest.mark.parametrize(

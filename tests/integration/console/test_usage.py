@@ -240,7 +240,7 @@ def test_tokens_with_bounds_have_their_quotas_there(
     page = browser.get(USAGE).content.decode()
 
     assert f'href="/app/settings/tokens/{token.uuid}">agent</a>' in page
-    assert 'aria-label="Runs a day: 3 of 4"' in page
+    assert 'aria-label="Requests in any 24 hours: 3 of 4"' in page
     assert 'aria-label="Living tasks: 1 of 10"' in page
     assert f"{now - timedelta(hours=3) + WINDOW:%Y-%m-%d %H:%M:%S}" in page
     assert "theirs" not in page

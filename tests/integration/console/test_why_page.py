@@ -97,7 +97,7 @@ def test_a_coming_moment_is_answered_by_the_clock_of_the_zone(
     ten = why_of(member, task, f"?at={tomorrow}T10:00&zone=Europe/Berlin")
     in_utc = why_of(member, task, f"?at={tomorrow}T09:00&zone=UTC")
 
-    assert f"Why at {tomorrow} 09:00:00?" in nine
+    assert f"Why at {tomorrow} 09:00:00, Europe/Berlin?" in nine
     assert "It will fire" in nine
     assert 'value="Europe/Berlin"' in nine
     assert "<code>not_planned</code>" in ten
