@@ -61,9 +61,10 @@ class WhyForm(forms.Form):
 
     def add_error(self, field: str | None, error: Any) -> None:
         super().add_error(field, error)
-        if field == "at":
+        widget = self.fields["at"].widget
+        if field == "at" and isinstance(widget, forms.TextInput):
             # A browser shows no text in an input for moments.
-            self.fields["at"].widget.attrs["type"] = "text"
+            widget.input_type = "text"
 
     def clean_zone(self) -> str:
         try:

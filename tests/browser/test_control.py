@@ -122,7 +122,7 @@ def test_from_a_failed_run_to_why_and_to_another_moment(
     expect(page.get_by_role("heading", name="It failed")).to_be_visible()
     expect(page.get_by_label("Time zone")).to_have_value("Europe/Berlin")
     tomorrow = timezone.now().date() + timedelta(days=2)
-    page.get_by_label("Moment").fill(f"{tomorrow}T02:30:00")
+    page.get_by_label("Moment", exact=True).fill(f"{tomorrow}T02:30:00")
     page.get_by_role("button", name="Ask").click()
     expect(page.get_by_role("heading", name="It will fire")).to_be_visible()
     page.get_by_role("link", name="Now", exact=True).click()

@@ -151,6 +151,8 @@ def test_what_is_no_moment_is_told_at_the_field(
 
     [said] = [part.partition("</p>")[0] for part in page.split('role="alert">')[1:]]
     assert error in said
+    is_about_zone = "zone" in query
+    assert ('type="datetime-local"' in page) is is_about_zone
     assert 'id="verdict"' not in page
 
 
