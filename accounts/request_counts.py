@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -50,12 +50,23 @@ def minute_of(now: datetime) -> Minute:
 
 def count_request(names: Sequence[str], minute: Minute) -> list[int]:
     """Count a request for each of some names; returns how many each has in the minute."""
-    global _away_until
     own = [_own.add((name, minute.number)) for name in names]
+    return _ask_redis(lambda: _count_in_redis(names, minute), own)
+
+
+def read_counts(names: Sequence[str], minute: Minute) -> list[int]:
+    """How many requests each of some names has in the minute, without counting one."""
+    own = [_own.count((name, minute.number)) for name in names]
+    return _ask_redis(lambda: _read_from_redis(names, minute), own)
+
+
+def _ask_redis(ask: Callable[[], list[int]], own: list[int]) -> list[int]:
+    """The counts of Redis, or those of this process while Redis is away."""
+    global _away_until
     if time.monotonic() < _away_until:
         return own
     try:
-        return _count_in_redis(names, minute)
+        return ask()
     except (redis.RedisError, OSError) as error:
         _away_until = time.monotonic() + PAUSE
         logger.warning("Requests are counted without Redis: %s", type(error).__name__)
@@ -69,6 +80,14 @@ def _count_in_redis(names: Sequence[str], minute: Minute) -> list[int]:
             pipe.incr(key)
             pipe.expire(key, KEY_LIFETIME)
         return [int(count) for count in pipe.execute()[::2]]
+
+
+def _read_from_redis(names: Sequence[str], minute: Minute) -> list[int]:
+    keys = [KEY.format(name=name, minute=minute.number) for name in names]
+    with _connected().pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.get(key)
+        return [int(count or 0) for count in pipe.execute()]
 
 
 def _connected() -> redis.Redis:

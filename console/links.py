@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from urllib.parse import urlencode
 
+from django.urls import NoReverseMatch, reverse
+
 from tasks_api.domain.states import RunState
 from tasks_api.domain.timestamps import format_timestamp
 
@@ -29,3 +31,11 @@ def fire_times_url(since: datetime, until: datetime) -> str:
     """The tasks that fire between two moments."""
     query = {"from": format_timestamp(since), "to": format_timestamp(until)}
     return f"{CALENDAR}tasks/?{urlencode(query)}"
+
+
+def page_of(route: str, *arguments: str) -> str:
+    """The path of a page; empty if there is no such page."""
+    try:
+        return reverse(route, args=arguments)
+    except NoReverseMatch:
+        return ""

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
 
 from accounts.access.permissions import scope_of_role
 from accounts.models import Role, Scope, User
+from console.links import page_of
 
 
 class Place(NamedTuple):
@@ -65,7 +65,8 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 def first_settings_page(user: User) -> str | None:
     """The URL of the first page of the settings that the user may open."""
     open_places = (p for p in SETTINGS_PLACES if not p.for_admins or _is_admin(user))
-    return next(filter(None, map(_url_of, open_places)), None)
+    urls = (page_of(place.route) for place in open_places)
+    return next(filter(None, urls), None)
 
 
 def _links(places: Sequence[Place], request: HttpRequest) -> Sequence[Link]:
@@ -74,19 +75,12 @@ def _links(places: Sequence[Place], request: HttpRequest) -> Sequence[Link]:
 
 def _iterate_links(places: Sequence[Place], request: HttpRequest) -> Iterator[Link]:
     current = f"{request.path.rstrip('/')}/"
-    urls = [(place, _url_of(place)) for place in places]
+    urls = [(place, page_of(place.route)) for place in places]
     matching = [url for _, url in urls if url and current.startswith(url)]
     for place, url in urls:
         if url and (not place.for_admins or _is_admin(request.user)):
             # The overview is at the beginning of all other paths.
             yield Link(place.title, url, is_current=url == max(matching, default=""))
-
-
-def _url_of(place: Place) -> str | None:
-    try:
-        return reverse(place.route)
-    except NoReverseMatch:
-        return None
 
 
 def _is_admin(user: object) -> bool:

@@ -39,6 +39,7 @@ from tasks_api.domain.exceptions import (
 View = Callable[..., HttpResponseBase]
 NOT_FOUND = (Http404, TaskNotFound, RunNotFound, MessageNotFound, LaneNotFound)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+READ_ONLY = "You may read what your tenant has, and no more."
 
 
 class MemberRequest(HttpRequest):
@@ -115,12 +116,24 @@ def for_members(view: View) -> View:
             raise PermissionDenied("You belong to no tenant; the admin is your place.")
         scope = scope_of_role(user)
         if request.method not in SAFE_METHODS and not scope.covers(Scope.WRITE):
-            raise PermissionDenied("You may read what your tenant has, and no more.")
+            raise PermissionDenied(READ_ONLY)
         user.reaches_tenant = reaches_tenant(user, scope)
         request.tenant = user.tenant
         return view(request, *args, **kwargs)
 
     return handle
+
+
+def for_writers(view: View) -> View:
+    """A page for the users of a tenant who may change something."""
+
+    @wraps(view)
+    def handle(request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not scope_of_role(request.user).covers(Scope.WRITE):
+            raise PermissionDenied(READ_ONLY)
+        return view(request, *args, **kwargs)
+
+    return for_members(handle)
 
 
 def _ask_to_log_in(request: Any) -> HttpResponseBase:

@@ -25,6 +25,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "tasks_api.api.openapi.add_rate_limit_responses",
+        "tasks_api.api.quota_headers.add_quota_headers",
         "tasks_api.api.ops.document.arrange_document",
     ],
     "SERVE_AUTHENTICATION": [],

@@ -44,7 +44,7 @@ def list_tokens(
     user: User, *, now: datetime, with_ended: bool = False, after: int | None = None
 ) -> TokenPage:
     """A page of the tokens that a user may see, after a cursor."""
-    found = Token.objects.visible_to(user).select_related("user")
+    found = Token.objects.visible_to(user).select_related("user", "bounds")
     found = found if with_ended else found.live(now)
     if after is not None:
         found = found.filter(pk__lt=min(after, MAX_ID))
@@ -53,9 +53,15 @@ def list_tokens(
     return TokenPage(tokens[:PAGE_SIZE], None if is_last else tokens[PAGE_SIZE - 1].pk)
 
 
+def list_bounded_tokens(user: User, *, now: datetime, limit: int) -> list[Token]:
+    """The newest valid tokens with bounds that a user may see."""
+    found = Token.objects.visible_to(user).live(now).exclude(bounds=None)
+    return list(found.select_related("user", "bounds").order_by("-pk")[:limit])
+
+
 def find_token(user: User, uuid: UUID) -> Token:
     """A token that a user may see. Raises TokenUnknown."""
-    found = Token.objects.visible_to(user).select_related("user")
+    found = Token.objects.visible_to(user).select_related("user", "bounds")
     token = found.filter(uuid=uuid).first()
     if token is None:
         raise TokenUnknown("There is no such token.")
@@ -68,9 +74,12 @@ def issue_token(
     name: str = "",
     expires_at: datetime | None = None,
     scope: Scope = Scope.ADMIN,
+    bounds: Bounds | None = None,
 ) -> str:
     """The clear text of a new token. Only its digest is stored."""
-    _, clear_text = create_token(user, name=name, expires_at=expires_at, scope=scope)
+    _, clear_text = create_token(
+        user, name=name, expires_at=expires_at, scope=scope, bounds=bounds
+    )
     return clear_text
 
 

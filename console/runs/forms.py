@@ -133,8 +133,8 @@ class RunIdsField(forms.Field):
             raise forms.ValidationError("That is no run.") from None
 
 
-class RedriveForm(forms.Form):
-    """The runs to redrive: those that a person chose, or all that the filter finds."""
+class ChosenRunsForm(forms.Form):
+    """The runs to change: those that a person chose, or all that the filter finds."""
 
     what = forms.ChoiceField(choices=[("chosen", "chosen"), ("all", "all")])
     run = RunIdsField(required=False)

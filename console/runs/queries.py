@@ -13,7 +13,7 @@ from console.runs.forms import GROUPS, SPANS, RunFilterForm
 from scheduler_service.db import clock
 from tasks_api.domain import tallies
 from tasks_api.domain.exceptions import InvalidTask
-from tasks_api.domain.states import UNDELIVERED_STATES
+from tasks_api.domain.states import UNDELIVERED_STATES, UNFINISHED_STATES, RunState
 from tasks_api.domain.tallies import Tally
 from tasks_api.services import runs, stats
 from tasks_api.services.run_selection import RunSelection
@@ -71,9 +71,20 @@ class RunQuery:
         return not states or bool(states & UNDELIVERED_STATES)
 
     @property
-    def may_redrive_all(self) -> bool:
-        """Whether a redrive knows the filter: it does not tell lanes apart."""
-        return self.may_redrive and not self.wanted.lane
+    def may_choose_all(self) -> bool:
+        """Whether redriving and cancelling know the filter: they do not tell lanes apart."""
+        return not self.wanted.lane
+
+    @property
+    def may_cancel(self) -> bool:
+        """Whether a run of the page, or the filter, is about what is not over."""
+        if self.wanted.wanted_states:
+            return bool(self.wanted.wanted_states & UNFINISHED_STATES)
+        return any(run.state in UNFINISHED_STATES for run in self.found.runs)
+
+    @property
+    def may_choose(self) -> bool:
+        return self.may_redrive or self.may_cancel
 
     @cached_property
     def found(self) -> FoundRuns:
@@ -81,19 +92,22 @@ class RunQuery:
             return FoundRuns([], None)
         return runs.find_runs(self.user, self.wanted, limit=PAGE_SIZE)
 
-    def to_redrive(self, run_ids: list[UUID] | None) -> RunSelection:
-        """The chosen runs; with None, all undelivered ones that the list finds."""
+    def select(
+        self, states: frozenset[RunState], run_ids: list[UUID] | None
+    ) -> RunSelection:
+        """The chosen runs in some states; with None, all that the list finds."""
         wanted = self.wanted
         if run_ids is not None or wanted.lane:
-            return RunSelection(UNDELIVERED_STATES, run_ids=run_ids or [])
+            return RunSelection(states, run_ids=run_ids or [])
         return RunSelection(
-            (wanted.wanted_states or UNDELIVERED_STATES) & UNDELIVERED_STATES,
+            (wanted.wanted_states or states) & states,
             wanted.task_id,
             wanted.since,
             wanted.until,
             wanted.reason,
             wanted.code,
             wanted.name,
+            backfill_id=wanted.backfill_id,
         )
 
     def context(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The views of runs: the list with its filters, redrives, and the story of a run."""
+"""The views of runs: the list with its filters, and the story of a run with its buttons."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
-from django.template.defaultfilters import pluralize
-from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from console.confirmation import Question, ask, is_confirmed
 from console.curl import curl_command
 from console.lanes.words import states_of
 from console.pages import MemberRequest, for_members, render_unless_seen
-from console.runs.forms import RedriveForm
 from console.runs.queries import read_query
 from console.runs.timeline import draw_timeline
 from scheduler_service.db import clock
@@ -24,16 +20,11 @@ from tasks_api.domain.states import RunState
 from tasks_api.services import cancellation, redrive, run_stories
 from tasks_api.services.bell import announce_after_commit, ring_after_commit
 from tasks_api.services.masked_requests import MASKED
-from tasks_api.services.redrive import RedrivePreview
-from tasks_api.services.run_selection import RunSelection
 
-# The most runs of one redrive, and the most tasks that its question names.
-MAX_REDRIVEN = 1000
 CANCELLED = {
     RunState.CANCELLED: "The run is cancelled.",
     RunState.RUNNING: "The run is marked as cancelled.",
 }
-MAX_TASKS_NAMED = 10
 # The characters of a request's body that a page shows.
 MAX_BODY_SHOWN = 16 * 1024
 
@@ -107,71 +98,3 @@ def cancel_run(request: MemberRequest, run_id: str) -> HttpResponse:
         announce_after_commit([run])
         messages.success(request, CANCELLED[run.state])
     return redirect("console-run", run_id)
-
-
-@for_members
-@require_POST
-def redrive_runs(request: MemberRequest) -> HttpResponse:
-    query, form = read_query(request), RedriveForm(request.POST)
-    if not (query.form.is_valid() and form.is_valid()):
-        raise Http404
-    wanted = query.to_redrive(form.chosen)
-    if is_confirmed(request):
-        return _redrive(request, wanted)
-    return _ask(request, form, wanted)
-
-
-def _redrive(request: MemberRequest, wanted: RunSelection) -> HttpResponse:
-    made = redrive.redrive_runs(request.user, wanted, limit=MAX_REDRIVEN)
-    ring_after_commit()
-    count = len(made.run_ids)
-    more = " More are left: redrive again." if made.has_more else ""
-    text = (
-        f"{count} run{pluralize(count)} {pluralize(count, 'is,are')} sent again.{more}"
-    )
-    messages.success(request, text)
-    return redirect(_list_url(request))
-
-
-def _ask(
-    request: MemberRequest, form: RedriveForm, wanted: RunSelection
-) -> HttpResponse:
-    found = redrive.preview_redrive(
-        request.user, wanted, limit=MAX_REDRIVEN, task_limit=MAX_TASKS_NAMED
-    )
-    if not found.total:
-        messages.error(request, _nothing_to_redrive(form))
-        return redirect(_list_url(request))
-    return ask(request, _question(form, found, back=_list_url(request)))
-
-
-def _question(form: RedriveForm, found: RedrivePreview, *, back: str) -> Question:
-    count = f"{found.total} run{pluralize(found.total)}"
-    more = (
-        f" More than {MAX_REDRIVEN} are found: these are the oldest."
-        if found.has_more
-        else ""
-    )
-    return Question(
-        question=f"Redrive {count}?",
-        consequence="A new run sends the present request of the task for each of them. "
-        f"Runs that were sent again before are left out.{more}",
-        names=[f"{each.task}: {each.runs}" for each in found.tasks],
-        verb=f"Redrive {count}",
-        back=back,
-        kept=form.kept,
-    )
-
-
-def _nothing_to_redrive(form: RedriveForm) -> str:
-    if form.chosen == []:
-        return "Choose runs first."
-    return (
-        "None of these runs can be redriven: they were sent again before, or their tasks "
-        "were removed or are at work."
-    )
-
-
-def _list_url(request: MemberRequest) -> str:
-    query = request.GET.urlencode()
-    return reverse("console-runs") + (f"?{query}" if query else "")

@@ -1,9 +1,9 @@
-"""The tokens of a user: list, issue, rotate and revoke them. Administrators see all."""
+"""The tokens of a user: list, issue, renew, rotate and revoke them. Administrators see all."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib import messages
@@ -17,10 +17,25 @@ from django.views.decorators.http import (
 
 from accounts import services as accounts
 from accounts.models import Scope, Token, User
+from console.bounds_words import bounds_sentences
 from console.confirmation import Question, ask, is_confirmed
 from console.pages import MemberRequest, for_members
+from console.settings import quotas
+from console.settings.quotas import QuotaRow
 from console.settings.token_forms import RotationForm, TokenForm
+from console.templatetags.console import exact
 from scheduler_service.db import clock
+from tasks_api.domain.exceptions import InvalidState
+
+
+class TokenRow(NamedTuple):
+    token: Token
+    state: str
+    quotas: list[QuotaRow]
+
+    @property
+    def bounds(self) -> list[str]:
+        return bounds_sentences(self.token.bounds)
 
 
 @for_members
@@ -30,7 +45,11 @@ def tokens(request: MemberRequest) -> HttpResponse:
     page = accounts.list_tokens(
         request.user, now=now, with_ended=with_ended, after=_cursor(request)
     )
-    rows = [(token, _state_of(token, now)) for token in page.tokens]
+    uses = {each.token.pk: each.quotas for each in quotas.read_tokens(page.tokens)}
+    rows = [
+        TokenRow(token, _state_of(token, now), uses.get(token.pk, []))
+        for token in page.tokens
+    ]
     context = {"rows": rows, "after": page.after, "with_ended": with_ended}
     return render(request, "console/settings/tokens.html", context)
 
@@ -69,6 +88,7 @@ def _issue(request: MemberRequest, form: TokenForm) -> tuple[Token, str] | None:
             name=given["name"],
             scope=Scope(given["scope"]),
             expires_at=expires_at,
+            bounds=form.bounds,
         )
     except accounts.UserUnknown as unknown:
         form.add_error("owner", str(unknown))
@@ -85,10 +105,38 @@ def _show(request: MemberRequest, token: Token, clear_text: str) -> HttpResponse
     """Show a token, once."""
     context: dict[str, Any] = {
         "token": token,
+        "bounds": bounds_sentences(token.bounds),
         "clear_text": clear_text,
         "api": request.build_absolute_uri("/").rstrip("/"),
     }
     return render(request, "console/settings/issued_token.html", context)
+
+
+@for_members
+@require_safe
+def token(request: MemberRequest, token_id: str) -> HttpResponse:
+    found = _find(request, token_id)
+    of_bounds = list(quotas.read_tokens([found]))
+    row = TokenRow(
+        found,
+        _state_of(found, clock.now()),
+        of_bounds[0].quotas if of_bounds else [],
+    )
+    return render(request, "console/settings/token.html", {"row": row, "token": found})
+
+
+@for_members
+@require_POST
+def renew_token(request: MemberRequest, token_id: str) -> HttpResponse:
+    found = _find(request, token_id)
+    try:
+        bounds = accounts.renew_bounds(found, now=clock.now())
+    except InvalidState as refusal:
+        messages.error(request, f"{refusal}.")
+    else:
+        text = f"What the token made goes on until {exact(bounds.ends_at)}."
+        messages.success(request, text)
+    return redirect("console-token", token_id)
 
 
 @for_members

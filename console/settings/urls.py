@@ -35,6 +35,8 @@ _TOKEN = rf"app/settings/tokens/(?P<token_id>{ID})"
 _token_urls = [
     route("app/settings/tokens", tokens.tokens, "console-tokens"),
     change("app/settings/tokens/new", tokens.new_token, "console-new-token"),
+    route(_TOKEN, tokens.token, "console-token"),
+    change(f"{_TOKEN}/renew", tokens.renew_token, "console-renew-token"),
     change(f"{_TOKEN}/rotate", tokens.rotate_token, "console-rotate-token"),
     change(f"{_TOKEN}/revoke", tokens.revoke_token, "console-revoke-token"),
 ]

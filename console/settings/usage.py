@@ -1,10 +1,10 @@
-"""What a tenant uses: tasks, runs of the last 30 days, messages, and its limits."""
+"""What a tenant uses: quotas, tasks, runs of the last 30 days, messages, and its limits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -13,14 +13,18 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from accounts import services as accounts
 from console.formats import TITLES
 from console.pages import MemberRequest, for_members
+from console.settings import quotas
 from scheduler_service.db import clock
 from tasks_api.domain.states import UNFINISHED_STATES, RunState
 from tasks_api.services import channels, rules
 from tasks_api.services import usage as usage_service
 from tasks_api.services.usage import DayUsage, Usage
 
+# Tokens with bounds whose quotas are shown.
+MAX_TOKENS = 20
 # The size of the chart in its own units, and of a bar with the gap beside it.
 HEIGHT, STEP, GAP = 100, 10, 2
 # From the bottom of a bar to its top: a class that colours, and what it counts.
@@ -69,9 +73,11 @@ class Limit(NamedTuple):
 @for_members
 @require_safe
 def usage(request: MemberRequest) -> HttpResponse:
-    found = usage_service.read_usage(request.user, now=clock.now())
+    now = clock.now()
+    found = usage_service.read_usage(request.user, now=now)
     rows = list(_make_rows(found.days))
     context = {
+        **_read_quotas(request, now),
         "usage": found,
         "tasks": [(TITLES[each.surface], each) for each in found.tasks],
         "all_runs_url": _runs_url(found.days[0].since, found.days[-1].until),
@@ -81,6 +87,23 @@ def usage(request: MemberRequest) -> HttpResponse:
         "limits": list(_list_limits(request, found)),
     }
     return render(request, "console/settings/usage.html", context)
+
+
+def _read_quotas(request: MemberRequest, now: datetime) -> dict[str, Any]:
+    tokens = accounts.list_bounded_tokens(request.user, now=now, limit=MAX_TOKENS + 1)
+    of_tenant = quotas.read_tenant(request.user, now)
+    of_tokens = list(quotas.read_tokens(tokens[:MAX_TOKENS]))
+    every = [
+        *(("", row) for row in of_tenant),
+        *((each.title, row) for each in of_tokens for row in each.quotas),
+    ]
+    return {
+        "plan": request.tenant.plan,
+        "quotas": of_tenant,
+        "token_quotas": [each for each in of_tokens if each.quotas],
+        "has_more_tokens": len(tokens) > MAX_TOKENS,
+        "near": [(whose, row) for whose, row in every if row.is_near],
+    }
 
 
 def _make_rows(days: Sequence[DayUsage]) -> Iterator[DayRow]:

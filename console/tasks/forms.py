@@ -13,6 +13,15 @@ from tasks_api.services.listing import TaskFilters
 MAX_LENGTH = 255
 STATES = {"active": False, "paused": True}
 KINDS = {"one-time": True, "recurring": False}
+# The filters that the API has, and what it calls them.
+API_NAMES = {
+    "q": "search",
+    "state": "state",
+    "kind": "task_type",
+    "tag": "tag",
+    "lane": "lane",
+}
+TASK_TYPES = {"one-time": "one_time", "recurring": "periodic"}
 
 
 class FilterForm(forms.Form):
@@ -67,3 +76,21 @@ class FilterForm(forms.Form):
     @property
     def is_narrowed(self) -> bool:
         return any(self.cleaned_data.values())
+
+    @property
+    def api_filter(self) -> dict[str, str]:
+        """The same filter for requests to the API, which finds tasks of its own format.
+
+        Empty if the filter has no condition beside the owner, is about another format, or
+        has a condition that the API lacks: without it, more tasks would be found.
+        """
+        given = {name: value for name, value in self.cleaned_data.items() if value}
+        is_lacking = given.keys() - {*API_NAMES, "format", "owner"}
+        if is_lacking or self.errors or Surface.TASKS not in self.formats:
+            return {}
+        found = {API_NAMES[name]: given[name] for name in API_NAMES if name in given}
+        if "kind" in given:
+            found["task_type"] = TASK_TYPES[given["kind"]]
+        if found and "owner" in self.fields:
+            found["owner"] = self.owner_name or "all"
+        return found

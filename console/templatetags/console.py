@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from tasks_api.domain.states import UNFINISHED_STATES, RunState
+from tasks_api.domain.timestamps import format_timestamp
 
 register = template.Library()
 
@@ -85,6 +86,12 @@ def moment(value: datetime | None) -> SafeString | str:
 def exact(value: datetime | None) -> str:
     """A moment as `2026-03-01 09:30:00 UTC`."""
     return "—" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def instant(value: datetime) -> str:
+    """A moment as it stands in URLs, to the microsecond."""
+    return format_timestamp(value)
 
 
 @register.filter

@@ -54,6 +54,8 @@ from tasks_api.domain.exceptions import (
     VersionConflict,
 )
 from tasks_api.domain.timestamps import format_optional_timestamp
+from tasks_api.services import request_quotas
+from tasks_api.services.request_quotas import RequestQuota
 
 HTTP_STATUS: dict[type[Exception], int] = {
     InvalidTask: 400,
@@ -121,7 +123,7 @@ class FormatView(APIView):
     # made, and on no others.
     bounded_methods: ClassVar[Collection[str]] = ()
     # The quotas of requests a minute against which this request counts.
-    request_quotas: Sequence[rate_limits.RequestQuota] = ()
+    request_quotas: Sequence[RequestQuota] = ()
     # The unknown fields of a request that the operation ignores.
     ignored_fields: Sequence[known_fields.UnknownField] = ()
 
@@ -145,7 +147,7 @@ class FormatView(APIView):
     def perform_authentication(self, request: Request) -> None:
         super().perform_authentication(request)
         if isinstance(request.user, User):
-            self.request_quotas = rate_limits.count_request(request.user)
+            self.request_quotas = request_quotas.count_request(request.user)
             rate_limits.require_left(self.request_quotas)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:

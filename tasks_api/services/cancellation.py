@@ -22,7 +22,7 @@ from scheduler_service.db.statements import fetch_all
 from tasks_api.domain.exceptions import InvalidState, RunNotFound
 from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
-from tasks_api.services.run_selection import RunSelection
+from tasks_api.services.run_selection import RunSelection, RunsPreview
 from tasks_api.services.run_statements import (
     CANCEL_RUNS,
     FIND_RUNS_TO_CANCEL,
@@ -83,6 +83,13 @@ def cancel_runs(user: User, wanted: RunSelection, *, limit: int) -> CancelResult
     """
     found = wanted.find(FIND_RUNS_TO_CANCEL, user, limit=limit + 1)
     return CancelResult(_cancel(user, found[:limit]), has_more=len(found) > limit)
+
+
+def preview_cancel(
+    user: User, wanted: RunSelection, *, limit: int, task_limit: int
+) -> RunsPreview:
+    """Return what `cancel_runs` would cancel at the moment."""
+    return wanted.preview(FIND_RUNS_TO_CANCEL, user, limit=limit, task_limit=task_limit)
 
 
 def _cancel(user: User, run_ids: Sequence[UUID]) -> list[CancelledRun]:

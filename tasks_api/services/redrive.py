@@ -7,7 +7,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count
 
 from accounts import audit
 from accounts.models import User
@@ -16,9 +15,9 @@ from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import fetch_all
 from tasks_api.domain.exceptions import InvalidState, RunNotFound
 from tasks_api.domain.states import UNDELIVERED_STATES, RunState
-from tasks_api.models import Run, Task
+from tasks_api.models import Run
 from tasks_api.services import waiting_limits
-from tasks_api.services.run_selection import RunSelection
+from tasks_api.services.run_selection import RunSelection, RunsPreview
 from tasks_api.services.run_statements import (
     FIND_RUNS_TO_REDRIVE,
     LOCK_QUEUEING_TASKS,
@@ -32,21 +31,6 @@ class RedriveResult(NamedTuple):
 
     run_ids: list[UUID]
     has_more: bool
-
-
-class TaskCount(NamedTuple):
-    """A task and how many of its runs would be redriven."""
-
-    task: Task
-    runs: int
-
-
-class RedrivePreview(NamedTuple):
-    """The number of runs that a redrive would send, and the tasks with the most of them."""
-
-    total: int
-    has_more: bool
-    tasks: list[TaskCount]
 
 
 class _InsertedRun(NamedTuple):
@@ -102,16 +86,11 @@ def redrive_runs(owner: User, wanted: RunSelection, *, limit: int) -> RedriveRes
 
 def preview_redrive(
     owner: User, wanted: RunSelection, *, limit: int, task_limit: int
-) -> RedrivePreview:
+) -> RunsPreview:
     """Return what `redrive_runs` would redrive at the moment."""
-    found = wanted.find(FIND_RUNS_TO_REDRIVE, owner, limit=limit + 1)
-    ids, has_more = found[:limit], len(found) > limit
-    runs = Run.objects.filter(pk__in=ids).order_by().values("task")
-    counted = runs.annotate(runs=Count("pk")).order_by("-runs", "task")[:task_limit]
-    counts = {row["task"]: row["runs"] for row in counted}
-    tasks = Task.objects.in_bulk(counts)
-    by_task = [TaskCount(tasks[pk], count) for pk, count in counts.items()]
-    return RedrivePreview(len(ids), has_more, by_task)
+    return wanted.preview(
+        FIND_RUNS_TO_REDRIVE, owner, limit=limit, task_limit=task_limit
+    )
 
 
 def _insert_runs(run_ids: Collection[UUID]) -> Mapping[UUID, UUID]:

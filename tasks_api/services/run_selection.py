@@ -5,15 +5,32 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Count
 
 from accounts.models import User
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import with_limit
 from tasks_api.domain.states import RunState
+from tasks_api.models import Run, Task
+
+
+class RunsOfTask(NamedTuple):
+    """A task and how many of its runs are selected."""
+
+    task: Task
+    runs: int
+
+
+class RunsPreview(NamedTuple):
+    """The number of runs that a call would change, and the tasks with the most of them."""
+
+    total: int
+    has_more: bool
+    tasks: list[RunsOfTask]
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,19 @@ class RunSelection:
         with connection.cursor() as cursor:
             cursor.execute(with_limit(statement, limit), self._values(user))
             return [run_id for (run_id,) in cursor.fetchall()]
+
+    def preview(
+        self, statement: str, user: User, *, limit: int, task_limit: int
+    ) -> RunsPreview:
+        """Return what a call would find by the same statement at the moment."""
+        found = self.find(statement, user, limit=limit + 1)
+        ids, has_more = found[:limit], len(found) > limit
+        runs = Run.objects.filter(pk__in=ids).order_by().values("task")
+        counted = runs.annotate(runs=Count("pk")).order_by("-runs", "task")[:task_limit]
+        counts = {row["task"]: row["runs"] for row in counted}
+        tasks = Task.objects.in_bulk(counts)
+        by_task = [RunsOfTask(tasks[pk], count) for pk, count in counts.items()]
+        return RunsPreview(len(ids), has_more, by_task)
 
     def _values(self, user: User) -> dict[str, Any]:
         return {

@@ -138,6 +138,7 @@ LIST_LAST_RUNS = """
 LIST_RECENT_RUNS = """
     SELECT run.id, run.scheduled_for, run.state, run.reason, run.lane_id, run.by_hand,
         run.attempt_count,
+        coalesce(run.first_started_at, run.started_at) AS begun_at,
         CASE WHEN last.run_id IS NULL THEN run.first_status_code ELSE last.status_code END
             AS status_code,
         CASE WHEN last.run_id IS NULL THEN run.first_error ELSE last.error END AS error,

@@ -19,7 +19,12 @@ from tasks_api.domain.backfills import MAX_DURATION
 from tasks_api.domain.exceptions import RunNotFound, TaskNotFound
 from tasks_api.domain.ids import EPOCH, id_range
 from tasks_api.domain.specs import Surface
-from tasks_api.domain.states import FINAL_STATES, UNDELIVERED_STATES, RunState
+from tasks_api.domain.states import (
+    FINAL_STATES,
+    UNDELIVERED_STATES,
+    UNFINISHED_STATES,
+    RunState,
+)
 from tasks_api.models import Attempt, Run, Task
 from tasks_api.services.run_statements import (
     LIST_RUNS,
@@ -141,6 +146,10 @@ class RunSummary(NamedTuple):
     @property
     def may_be_redriven(self) -> bool:
         return self.run.state in UNDELIVERED_STATES
+
+    @property
+    def may_be_cancelled(self) -> bool:
+        return self.run.state in UNFINISHED_STATES and not self.run.cancelled_by
 
 
 class RunPage(NamedTuple):

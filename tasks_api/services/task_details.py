@@ -26,6 +26,7 @@ from tasks_api.domain.specs import (
     TaskSpec,
 )
 from tasks_api.domain.states import RunState
+from tasks_api.domain.why.facts import ON_TIME
 from tasks_api.models import Task
 from tasks_api.services.coming import fire_times_of_task, schedule_of
 from tasks_api.services.masked_requests import MaskedRequest, mask_request
@@ -72,6 +73,8 @@ class RecentRun(NamedTuple):
     lane_id: int | None
     by_hand: bool
     attempt_count: int
+    # When its first attempt began.
+    begun_at: datetime | None
     status_code: int | None
     error: str
     duration: timedelta | None
@@ -80,6 +83,11 @@ class RecentRun(NamedTuple):
     def waits_in_lane(self) -> bool:
         is_waiting = self.state in (RunState.PENDING, RunState.RETRYING)
         return is_waiting and self.lane_id is not None
+
+    @property
+    def was_delivered_on_time(self) -> bool:
+        is_late = self.begun_at and self.begun_at - self.scheduled_for > ON_TIME
+        return self.state == RunState.SUCCEEDED and (self.by_hand or not is_late)
 
 
 class Latency(NamedTuple):

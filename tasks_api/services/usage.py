@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from tasks_api.models import Channel, NotificationRule
 from tasks_api.services import counts, limits, stats
 from tasks_api.services.counts import TaskCount
 from tasks_api.services.reconciliation import history_start
+from tasks_api.services.request_quotas import RequestQuota
 from tasks_api.services.usage_statements import COUNT_MESSAGES
 from tasks_api.storage import day_counts, starts
 
@@ -81,6 +83,13 @@ class QuotaUse(NamedTuple):
     used: int | None = None
     resets_at: datetime | None = None
 
+    @property
+    def percent(self) -> int | None:
+        """How much is used, rounded down; None if that is not known."""
+        if self.limit is None or self.used is None:
+            return None
+        return 100 * self.used // self.limit if self.limit else 100
+
 
 def read_tenant_quotas(user: User, *, now: datetime) -> list[QuotaUse]:
     """The quotas of the tenant, without the requests a minute, which Redis counts."""
@@ -97,18 +106,35 @@ def read_tenant_quotas(user: User, *, now: datetime) -> list[QuotaUse]:
     ]
 
 
-def read_token_quotas(row: TokenBounds) -> list[QuotaUse]:
-    """The quotas of a token with bounds; its runs a day are those of any 24 hours."""
-    runs = QuotaUse("runs_per_day", None)
-    if row.max_runs_per_day is not None:
-        used = starts.count_starts([row.pk])[row.pk]
-        released = next(iter(starts.find_releases(row.pk, 1)), None)
-        runs = QuotaUse("runs_per_day", row.max_runs_per_day, used, released)
-    return [
-        QuotaUse("tasks", row.max_tasks, limits.count_tasks_of(row)),
-        runs,
-        QuotaUse("payload_bytes", row.max_payload_bytes),
-    ]
+def read_token_quotas(rows: Sequence[TokenBounds]) -> dict[int, list[QuotaUse]]:
+    """The quotas of tokens with bounds by the ids of these, in a constant number of statements.
+
+    The runs a day are those of any 24 hours, so they reset when the oldest one is over.
+    """
+    tasks = limits.count_tasks_of_many(rows)
+    limited = [row.pk for row in rows if row.max_runs_per_day is not None]
+    used = starts.count_starts(limited) if limited else {}
+    released = starts.find_first_releases(limited) if limited else {}
+    return {
+        row.pk: [
+            QuotaUse("tasks", row.max_tasks, tasks[row.pk]),
+            QuotaUse(
+                "runs_per_day",
+                row.max_runs_per_day,
+                used.get(row.pk),
+                released.get(row.pk),
+            ),
+            QuotaUse("payload_bytes", row.max_payload_bytes),
+        ]
+        for row in rows
+    }
+
+
+def use_of_requests(quota: RequestQuota | None) -> QuotaUse:
+    name = "requests_per_minute"
+    if quota is None:
+        return QuotaUse(name, None)
+    return QuotaUse(name, quota.limit, quota.used, quota.resets_at)
 
 
 def _read_days(user: User, now: datetime) -> list[DayUsage]:

@@ -80,6 +80,16 @@ FIND_RELEASES = """
     ORDER BY started_at LIMIT %(limit)s
 """
 
+# Reads for each of some bounds when the oldest start that counts stops to do so.
+READ_FIRST_RELEASES = """
+    SELECT bounds.id, (
+            SELECT min(start.started_at) + %(window)s::interval
+            FROM tasks_api_boundedstart start
+            WHERE start.bounds_id = bounds.id
+                AND start.started_at > clock_timestamp() - %(window)s::interval)
+    FROM unnest(%(bounds)s::bigint[]) AS bounds(id)
+"""
+
 # Counts starts against bounds.
 INSERT_STARTS = """
     INSERT INTO tasks_api_boundedstart (tenant_id, bounds_id, started_at)

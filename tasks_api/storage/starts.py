@@ -33,3 +33,11 @@ def find_releases(bounds_id: int, limit: int) -> list[datetime]:
         values: dict[str, Any] = {"bounds": bounds_id, "window": WINDOW, "limit": limit}
         cursor.execute(statements.FIND_RELEASES, values)
         return [moment for (moment,) in cursor.fetchall()]
+
+
+def find_first_releases(bounds_ids: Collection[int]) -> dict[int, datetime | None]:
+    """When the oldest start that counts against each of some bounds stops to do so."""
+    with prepared() as cursor:
+        values: dict[str, Any] = {"bounds": array(bounds_ids), "window": WINDOW}
+        cursor.execute(statements.READ_FIRST_RELEASES, values)
+        return dict(cursor.fetchall())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from argparse import ArgumentTypeError
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +16,9 @@ from accounts.management.base import AccountCommand, find_tenant
 from accounts.management.durations import parse_duration
 from accounts.models import Scope, Tenant, User
 from scheduler_service.db import clock
+from tasks_api.domain.bound_fields import read_bounds
+from tasks_api.domain.bounds import Bounds
+from tasks_api.domain.exceptions import InvalidTask
 
 
 class Command(AccountCommand):
@@ -34,6 +39,13 @@ class Command(AccountCommand):
             default=Scope.ADMIN,
             help="What it may do; by default everything that its user may do.",
         )
+        parser.add_argument(
+            "--bounds",
+            type=parse_bounds,
+            metavar="JSON",
+            help="What it can do at most, such as "
+            """'{"hosts": ["api.example.com"], "runs_per_day": 100}'.""",
+        )
         expiry = parser.add_mutually_exclusive_group()
         expiry.add_argument(
             "--expires",
@@ -53,13 +65,18 @@ class Command(AccountCommand):
         scope: str,
         expires: timedelta | None,
         expires_in_days: int | None,
+        bounds: Bounds | None,
         **options: Any,
     ) -> str:
         expires_at = _expiry(expires, expires_in_days)
         with transaction.atomic():
             owner = self._owner(tenant, user, existing=existing)
             return services.issue_token(
-                owner, name=name, expires_at=expires_at, scope=Scope(scope)
+                owner,
+                name=name,
+                expires_at=expires_at,
+                scope=Scope(scope),
+                bounds=bounds,
             )
 
     def _owner(self, tenant: str, user: str, *, existing: bool) -> User:
@@ -74,6 +91,16 @@ class Command(AccountCommand):
         if not has_user:
             self.stderr.write(f"The user {user} of {tenant} is new.")
         return owner
+
+
+def parse_bounds(text: str) -> Bounds:
+    """The bounds of a token as JSON; a type for `add_argument`, which names the field."""
+    try:
+        return read_bounds(json.loads(text))
+    except ValueError as error:
+        raise ArgumentTypeError(f"this is no JSON: {error}") from None
+    except InvalidTask as error:
+        raise ArgumentTypeError(f"{error}.") from None
 
 
 def _expiry(expires: timedelta | None, days: int | None) -> datetime | None:

@@ -12,9 +12,9 @@ from accounts.models import TokenBounds
 from scheduler_service.db import clock
 from tasks_api.api.access import openapi as schema
 from tasks_api.api.errors import FormatView
-from tasks_api.api.rate_limits import RequestQuota
 from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.services import usage
+from tasks_api.services.request_quotas import TENANT, TOKEN, RequestQuota
 from tasks_api.services.usage import QuotaUse
 
 
@@ -28,7 +28,7 @@ class UsageView(FormatView):
         return Response(
             {
                 "plan": plan and plan.name,
-                "quotas": _render(uses, self.request_quotas, "tenant"),
+                "quotas": _render(uses, self.request_quotas, TENANT),
                 "token": _render_token(self.user.bounds, self.request_quotas),
             }
         )
@@ -39,21 +39,17 @@ def _render_token(
 ) -> dict[str, Any] | None:
     if bounds is None:
         return None
+    [uses] = usage.read_token_quotas([bounds]).values()
     return {
         "renew_by": format_optional_timestamp(bounds.ends_at),
-        "quotas": _render(usage.read_token_quotas(bounds), requests, "token"),
+        "quotas": _render(uses, requests, TOKEN),
     }
 
 
 def _render(
     uses: Sequence[QuotaUse], requests: Sequence[RequestQuota], policy: str
 ) -> list[dict[str, Any]]:
-    of_minute = QuotaUse("requests_per_minute", None)
-    for quota in requests:
-        if quota.policy == policy:
-            of_minute = of_minute._replace(
-                limit=quota.limit, used=quota.used, resets_at=quota.resets_at
-            )
+    of_minute = next((each for each in requests if each.policy == policy), None)
     return [
         {
             "quota": use.name,
@@ -61,5 +57,5 @@ def _render(
             "used": use.used,
             "resets_at": format_optional_timestamp(use.resets_at),
         }
-        for use in (*uses, of_minute)
+        for use in (*uses, usage.use_of_requests(of_minute))
     ]

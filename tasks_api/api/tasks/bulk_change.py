@@ -12,6 +12,7 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from scheduler_service.db import clock
 from tasks_api.api import fields
 from tasks_api.api.idempotency import idempotent
@@ -28,17 +29,21 @@ from tasks_api.services import bulk_editing
 from tasks_api.services.task_selection import TaskSelection
 
 
-class _ChangedTask(NamedTuple):
+class ChangedTask(NamedTuple):
+    """A task of a filter as it was before a change, and after it."""
+
     task: Task
     before: ShownTask
     after: ShownTask
 
 
-class _ChangeResult(NamedTuple):
+class ChangeResult(NamedTuple):
+    """How many tasks a filter found and a change changed, and the first of the latter."""
+
     fingerprint: str
     found: int
     changed: int
-    shown: list[_ChangedTask]
+    shown: list[ChangedTask]
 
 
 class ChangeTasks(TasksView):
@@ -50,23 +55,26 @@ class ChangeTasks(TasksView):
         selection = read_selection(data, self.user, "change")
         if not selection.is_dry_run:
             fields.require_field(data, "hash")
-        result = self._change(selection, wanted, clock.now())
+        result = change_selected(self.user, selection, wanted, now=clock.now())
         return Response(_render(selection, result))
 
-    @transaction.atomic
-    def _change(
-        self, selection: TaskSelection, wanted: Mapping[str, Any], now: datetime
-    ) -> _ChangeResult:
-        selected = bulk_editing.lock_selected(selection, now=now)
-        # The change is written into these objects.
-        before = {task.pk: copy.copy(task) for task in selected.tasks}
-        specs = _read_specs(selected.tasks, wanted, now)
-        changed = bulk_editing.rewrite_selected(self.user, selection, specs, now=now)
-        shown = _show(changed[:SHOWN_TASKS], before, now)
-        transaction.set_rollback(selection.is_dry_run)
-        return _ChangeResult(
-            selected.fingerprint, len(selected.tasks), len(changed), shown
-        )
+
+@transaction.atomic
+def change_selected(
+    user: User, selection: TaskSelection, wanted: Mapping[str, Any], *, now: datetime
+) -> ChangeResult:
+    """Change the tasks of a selection, or with a dry run show what would change.
+
+    Raises PlanChanged, UnchangeableTasks, or InvalidTask if they are too many.
+    """
+    selected = bulk_editing.lock_selected(selection, now=now)
+    # The change is written into these objects.
+    before = {task.pk: copy.copy(task) for task in selected.tasks}
+    specs = _read_specs(selected.tasks, wanted, now)
+    changed = bulk_editing.rewrite_selected(user, selection, specs, now=now)
+    shown = _show(changed[:SHOWN_TASKS], before, now)
+    transaction.set_rollback(selection.is_dry_run)
+    return ChangeResult(selected.fingerprint, len(selected.tasks), len(changed), shown)
 
 
 def _read_specs(
@@ -90,11 +98,11 @@ def _read_specs(
 
 def _show(
     changed: Sequence[Task], before: Mapping[UUID, Task], now: datetime
-) -> list[_ChangedTask]:
+) -> list[ChangedTask]:
     ids = [task.pk for task in changed]
     after = Task.objects.with_schedule().in_bulk(ids)
     return [
-        _ChangedTask(
+        ChangedTask(
             after[task_id],
             show_task(before[task_id], now),
             show_task(after[task_id], now),
@@ -103,7 +111,7 @@ def _show(
     ]
 
 
-def _render(selection: TaskSelection, result: _ChangeResult) -> dict[str, Any]:
+def _render(selection: TaskSelection, result: ChangeResult) -> dict[str, Any]:
     return {
         "message": "Nothing was changed"
         if selection.is_dry_run
@@ -116,7 +124,7 @@ def _render(selection: TaskSelection, result: _ChangeResult) -> dict[str, Any]:
     }
 
 
-def _render_change(each: _ChangedTask) -> dict[str, Any]:
+def _render_change(each: ChangedTask) -> dict[str, Any]:
     return {
         **name_task(each.task),
         "changes": find_changes(each.before, each.after),

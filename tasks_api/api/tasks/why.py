@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,7 @@ from tasks_api.domain.schedule_words import schedule_words
 from tasks_api.domain.timestamps import format_optional_timestamp
 from tasks_api.domain.why.answers import Answer
 from tasks_api.domain.why.facts import AttemptFacts, Deed, Neighbour, RunFacts
-from tasks_api.domain.why.found import Evidence, FoundCause, evidence_of_run
+from tasks_api.domain.why.found import Evidence, FoundCause
 from tasks_api.services import finding, why
 
 
@@ -41,7 +40,7 @@ def render_answer(answer: Answer) -> dict[str, Any]:
         "attempts": [_render_attempt(each) for each in answer.attempts],
         "previous": _render_neighbour(facts.previous),
         "next": _render_neighbour(facts.next),
-        "evidence": [_render_evidence(each) for each in _all_evidence(answer)],
+        "evidence": [_render_evidence(each) for each in answer.evidence],
     }
 
 
@@ -120,16 +119,6 @@ def _render_neighbour(each: Neighbour | None) -> dict[str, Any] | None:
         "outcome": each.outcome,
         "run_id": each.run_id and str(each.run_id),
     }
-
-
-def _all_evidence(answer: Answer) -> Iterator[Evidence]:
-    """Yield the rows that prove the cause and the holds, each once."""
-    run = answer.facts.run
-    found = [*answer.cause.evidence]
-    found += [each for held in answer.held_by for each in held.evidence]
-    if run is not None:
-        found.append(evidence_of_run(run))
-    yield from dict.fromkeys(found)
 
 
 def _render_evidence(each: Evidence) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.why.causes import Verdict
 from tasks_api.domain.why.facts import AttemptFacts, Deed, Facts, Phase
-from tasks_api.domain.why.found import FoundCause
+from tasks_api.domain.why.found import Evidence, FoundCause, evidence_of_run
 from tasks_api.domain.why.holds import find_holds
 from tasks_api.domain.why.rules import judge
 
@@ -31,6 +31,15 @@ class Answer:
     @property
     def attempts(self) -> tuple[AttemptFacts, ...]:
         return () if self.facts.run is None else self.facts.run.attempts
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """The rows that prove the cause and the holds, each once."""
+        found = [*self.cause.evidence]
+        found += [each for held in self.held_by for each in held.evidence]
+        if self.facts.run is not None:
+            found.append(evidence_of_run(self.facts.run))
+        return tuple(dict.fromkeys(found))
 
     @property
     def author(self) -> Deed | None:

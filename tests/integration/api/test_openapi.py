@@ -17,6 +17,7 @@ from django.core.management import call_command
 from django.urls import URLPattern, get_resolver
 from rest_framework.test import APIClient
 
+from accounts.models import Tenant, User
 from scheduler_service.http import csp
 from tasks_api.api.ops import document
 from tests.architecture.folders import PACKAGES, ROOT
@@ -273,6 +274,53 @@ def test_real_answers_fit_the_schema(
     for (path, method), answer in answers.items():
         described = paths[path][method]["responses"][str(answer.status_code)]
         assert_fits(answer.json(), content_of(described)["schema"])
+
+
+def test_every_answer_to_a_caller_names_the_headers_of_quotas(
+    schema: dict[str, Any],
+) -> None:
+    components = schema["components"]["headers"]
+    for operation in operations(schema):
+        for status, answer in operation["responses"].items():
+            named = answer.get("headers", {})
+            is_counted = bool(operation["security"]) and status != "401"
+            assert ("RateLimit" in named) is is_counted
+            assert ("RateLimit-Policy" in named) is is_counted
+            for header in named.values():
+                _, _, name = header.get("$ref", "").rpartition("/")
+                assert not name or components[name]["description"]
+
+
+def test_operations_that_store_tasks_name_the_warning(schema: dict[str, Any]) -> None:
+    warning = {
+        operation["operationId"]
+        for operation in operations(schema)
+        for status, answer in operation["responses"].items()
+        if "X-Quota-Warning" in answer.get("headers", {}) and status.startswith("2")
+    }
+
+    assert {"create_task", "create_tasks", "put_task_by_name", "apply_tasks"} <= warning
+    assert not {name for name in warning if name.startswith(("get_", "list_"))}
+
+
+def test_the_headers_of_quotas_are_there_as_the_document_says(
+    api: APIClient, schema: dict[str, Any], user: User
+) -> None:
+    Tenant.objects.update(max_requests_per_minute=1000, max_runs_per_day=0)
+
+    answers = {
+        ("/tasks/", "get"): api.get("/tasks/"),
+        ("/tasks/", "post"): api.post("/tasks/", ONE_TIME, format="json"),
+        ("/tasks/id/{task_id}/", "get"): api.get("/tasks/id/unknown"),
+        ("/tokens/", "get"): api.get("/tokens/"),
+    }
+
+    for (path, method), answer in answers.items():
+        described = schema["paths"][path][method]["responses"][str(answer.status_code)]
+        quota_headers = {"RateLimit", "RateLimit-Policy", "X-Quota-Warning"}
+        assert quota_headers & set(answer.headers) == quota_headers & set(
+            described["headers"]
+        )
 
 
 def test_fetched_jobs_fit_the_schema(api: APIClient, schema: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ ARGUMENTS = {
     "rule_id": str(uuid4()),
     "action": "pause",
     "lane": "crm",
+    "verb": "pause",
 }
 # Pages that let people in.
 OPEN = {
@@ -99,8 +100,10 @@ READ_BY_ADMINS = {
 CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-first-call",
     "console-revoke-token",
+    "console-renew-token",
     "console-redrive-run",
     "console-cancel-run",
+    "console-cancel-runs",
     "console-redrive-runs",
     "console-requeue",
     "console-delete-message",

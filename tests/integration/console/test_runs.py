@@ -266,7 +266,7 @@ def test_a_bad_choice_redrives_nothing(
 def test_of_many_runs_the_oldest_are_redriven(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("console.runs.views.MAX_REDRIVEN", 2)
+    monkeypatch.setattr("console.runs.many.MAX_RUNS", 2)
     task = hourly_task(user)
     runs = [store_run(task, ago=ago) for ago in (3, 2, 1)]
     browser = browser_of(user)
@@ -281,6 +281,68 @@ def test_of_many_runs_the_oldest_are_redriven(
     assert redriven == {run.pk for run in runs[:2]}
 
 
+# Cancellations.
+
+
+def store_waiting(user: User, count: int) -> list[Run]:
+    """Runs that wait for a worker, with a task each."""
+    return [
+        store_live_run(named_task(user, f"job {number}"), RunState.PENDING)
+        for number in range(count)
+    ]
+
+
+def test_chosen_runs_are_cancelled_after_a_question(user: User, stranger: User) -> None:
+    waiting = store_waiting(user, 3)
+    foreign = store_waiting(stranger, 1)
+    over = store_run(hourly_task(user))
+    browser = browser_of(user)
+    chosen = [str(run.pk) for run in (*waiting[:2], *foreign, over)]
+    form = {"what": "chosen", "run": chosen}
+
+    asked = browser.post("/app/runs/cancel?state=waiting", form).content.decode()
+    assert "Cancel 2 runs?" in asked
+    assert "<li>job 0: " in asked
+    assert not Run.objects.filter(state=RunState.CANCELLED).exists()
+    done = browser.post("/app/runs/cancel?state=waiting", {**form, "confirmed": "yes"})
+
+    assert done["Location"] == "/app/runs?state=waiting"
+    cancelled = Run.objects.filter(state=RunState.CANCELLED)
+    assert {run.pk for run in cancelled} == {run.pk for run in waiting[:2]}
+    assert "2 runs are cancelled." in read(browser, "/app/runs/")
+    entry = AuditEntry.objects.get(action="run.cancel")
+    assert (entry.actor, entry.via, entry.count) == (user.username, Via.CONSOLE, 2)
+
+
+def test_all_that_a_filter_finds_and_is_not_over_is_cancelled(user: User) -> None:
+    store_believable_runs(user)
+    store_waiting(user, 2)
+    before = Run.objects.filter(state=RunState.FAILED).count()
+    browser = browser_of(user)
+    path = "/app/runs/cancel?q=job"
+
+    assert "Cancel 2 runs?" in browser.post(path, {"what": "all"}).content.decode()
+    browser.post(path, {"what": "all", "confirmed": "yes"})
+    again = browser.post(path, {"what": "all"}, follow=True)
+
+    assert "None of these runs can be cancelled" in again.content.decode()
+    assert Run.objects.filter(state=RunState.FAILED).count() == before
+    assert Run.objects.filter(reason__startswith="Cancelled by").count() == 2
+
+
+def test_the_list_offers_to_cancel_where_something_is_not_over(user: User) -> None:
+    store_run(hourly_task(user))
+    browser = browser_of(user)
+
+    assert "Cancel" not in read(browser, "/app/runs/")
+    store_waiting(user, 1)
+    page = read(browser, "/app/runs/")
+    assert "Cancel all that are not over" in page
+    assert page.count('type="checkbox"') == 2
+    assert "Cancel" not in read(browser, "/app/runs/?state=failed")
+    assert "Cancel the chosen" in read(browser, "/app/runs/?state=waiting")
+
+
 def test_a_viewer_chooses_nothing(viewer: User, user: User) -> None:
     store_believable_runs(user)
 
@@ -288,4 +350,5 @@ def test_a_viewer_chooses_nothing(viewer: User, user: User) -> None:
 
     assert len(ROW.findall(page)) > 10
     assert "Redrive" not in page
+    assert "Cancel" not in page
     assert "checkbox" not in page

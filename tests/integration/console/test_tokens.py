@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from accounts import services
 from accounts.models import Role, Scope, Token, User
+from tasks_api.domain.bounds import Bounds
 from tests.conftest import tenant_of
 from tests.integration.support.audit_log import logged_actions
 
@@ -233,3 +237,162 @@ def test_a_deactivated_member_gets_no_token(admin: Client, user: User) -> None:
 
     assert "is deactivated" in page
     assert not Token.objects.filter(user__tenant=tenant_of(user)).exists()
+
+
+# Bounds.
+
+BOUNDED = {
+    **NEW,
+    "hosts": "api.example.com, other.example.com:8443",
+    "paths": "/hooks/",
+    "methods": "post",
+    "tags": "agent, made by a machine",
+    "runs_per_day": "100",
+    "horizon": "604800",
+    "renew_within": "86400",
+}
+
+
+def bounded(user: User, **bounds: Any) -> Token:
+    token, _ = services.create_token(user, name="agent", bounds=Bounds(**bounds))
+    return token
+
+
+def test_a_token_gets_the_bounds_of_the_form(browser: Client, user: User) -> None:
+    issued = browser.post(f"{TOKENS}new", BOUNDED).content.decode()
+
+    token = Token.objects.get()
+    assert token.bounds is not None
+    assert services.show_bounds(token.bounds) == {
+        "hosts": ["api.example.com", "other.example.com:8443"],
+        "paths": ["/hooks/"],
+        "methods": ["POST"],
+        "tags": ["agent", "made by a machine"],
+        "runs_per_day": 100,
+        "horizon": 604800,
+        "renew_within": 86400,
+    }
+    words = "Its tasks call only api.example.com or other.example.com:8443."
+    assert words in issued
+    page = browser.get(f"{TOKENS}{token.uuid}").content.decode()
+    for sentence in (
+        words,
+        "They call only /hooks/, and what is below.",
+        "They send only POST.",
+        "At most 100 requests of them start in any 24 hours.",
+        "All fire times of a task lie within 7 days of its last change.",
+        "What it made ends 1 day after its last renewal.",
+        'aria-label="Requests in any 24 hours: 0 of 100"',
+    ):
+        assert sentence in page
+    listed = browser.get(TOKENS).content.decode()
+    assert words in listed
+    assert "Requests in any 24 hours: 0 of 100" in listed
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"hosts": "https://a/b"}, "A host has no path"),
+        ({"paths": "hooks"}, "A path begins with /"),
+        ({"methods": "TRACE"}, "A method is one of GET"),
+        ({"runs_per_day": "100001"}, "at most 100000"),
+        ({"runs_per_day": "0"}, "greater than or equal to 1"),
+        ({"tasks": "9" * 12}, "a whole number from 1 to"),
+        ({"horizon": "7"}, "Select a valid choice"),
+    ],
+)
+def test_a_bound_that_cannot_be_is_told_at_its_field(
+    browser: Client, wrong: dict[str, str], error: str
+) -> None:
+    page = browser.post(f"{TOKENS}new", NEW | wrong).content.decode()
+
+    assert error in page
+    assert "<details open>" in page
+    assert not Token.objects.exists()
+
+
+def test_a_token_without_bounds_says_so(browser: Client, user: User) -> None:
+    token = make(user)
+
+    page = browser.get(f"{TOKENS}{token.uuid}").content.decode()
+
+    assert "It has no bounds" in page
+    assert "Renew" not in page
+
+
+def test_renewing_lets_what_was_made_go_on(browser: Client, user: User) -> None:
+    token = bounded(user, renew_within=7 * 86400)
+    assert token.bounds is not None
+    soon = timezone.now() + timedelta(hours=1)
+    type(token.bounds).objects.update(ends_at=soon)
+    page = browser.get(f"{TOKENS}{token.uuid}").content.decode()
+    assert f"{soon:%Y-%m-%d %H:%M:%S} UTC" in page
+
+    done = browser.post(f"{TOKENS}{token.uuid}/renew", follow=True).content.decode()
+
+    token.bounds.refresh_from_db()
+    assert token.bounds.ends_at is not None
+    assert token.bounds.ends_at > soon + timedelta(days=6)
+    assert f"goes on until {token.bounds.ends_at:%Y-%m-%d %H:%M:%S} UTC" in done
+    [entry] = logged_actions(action="token.renew")
+    assert entry == ("ann@Alpha", "console", "token.renew", str(token.uuid))
+
+
+def test_what_needs_no_renewal_is_not_renewed(browser: Client, user: User) -> None:
+    token = bounded(user, tasks=3)
+
+    done = browser.post(f"{TOKENS}{token.uuid}/renew", follow=True).content.decode()
+
+    assert "need no renewal" in done
+    assert "<button>Renew" not in done
+
+
+@pytest.mark.parametrize("role", [Role.MEMBER, Role.ADMIN])
+def test_a_token_of_others_is_not_found(
+    browser: Client, user: User, colleague: User, stranger: User, role: Role
+) -> None:
+    services.change_user(user, role=role)
+    token = bounded(colleague if role == Role.MEMBER else stranger, renew_within=60)
+    assert token.bounds is not None
+
+    for answer in (
+        browser.get(f"{TOKENS}{token.uuid}"),
+        browser.post(f"{TOKENS}{token.uuid}/renew"),
+    ):
+        assert answer.status_code == 404
+    ends_at = token.bounds.ends_at
+    token.bounds.refresh_from_db()
+    assert token.bounds.ends_at == ends_at
+
+
+def test_a_viewer_sees_a_token_and_no_buttons(browser: Client, user: User) -> None:
+    token = bounded(user, renew_within=60)
+    services.change_user(user, role=Role.VIEWER)
+
+    page = browser.get(f"{TOKENS}{token.uuid}").content.decode()
+
+    assert "agent" in page
+    assert not any(word in page for word in (">Renew<", "Revoke", "Rotate"))
+    assert browser.post(f"{TOKENS}{token.uuid}/renew").status_code == 403
+
+
+def test_a_rotated_token_keeps_its_bounds(browser: Client, user: User) -> None:
+    old = bounded(user, tasks=3)
+
+    page = browser.post(f"{TOKENS}{old.uuid}/rotate", {"overlap": "0"})
+
+    assert "At most 3 tasks of it are there at a time." in page.content.decode()
+    assert Token.objects.filter(bounds=old.bounds).count() == 2
+
+
+def test_the_list_costs_the_same_with_many_bounds(browser: Client, user: User) -> None:
+    bounded(user, runs_per_day=5, tasks=5)
+    with CaptureQueriesContext(connection) as few:
+        browser.get(TOKENS)
+    for _ in range(8):
+        bounded(user, runs_per_day=5, tasks=5)
+    with CaptureQueriesContext(connection) as many:
+        browser.get(TOKENS)
+
+    assert len(many) == len(few)

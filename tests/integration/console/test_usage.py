@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from html import unescape
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -15,13 +16,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import services
-from accounts.models import Role, Tenant, User
+from accounts.models import Plan, Role, Tenant, Token, User
+from tasks_api.domain.bounds import WINDOW, Bounds
 from tasks_api.domain.states import RunState
-from tasks_api.models import Message
+from tasks_api.models import BoundedStart, Message, Task
 from tasks_api.services import pull_queue, usage
 from tasks_api.services.pull_queue import NewMessage
 from tasks_api.services.runs import RunFilter, list_runs
-from tests.conftest import MakeTask, tenant_of
+from tasks_api.storage import day_counts
+from tests.conftest import ClientFor, MakeTask, tenant_of
 from tests.integration.support.notices import claim_runs
 from tests.integration.support.stored_runs import hourly_task, store_run
 
@@ -148,6 +151,143 @@ def test_limits_are_shown_with_what_is_used(browser: Client, user: User) -> None
     assert "<dd>7</dd>" in page
     assert ">0 of 50</a></dd>" in page
     assert ">0 of 200</a></dd>" in page
+
+
+# Quotas.
+
+
+def bounded_token(owner: User, name: str = "agent", **bounds: Any) -> Token:
+    token, _ = services.create_token(owner, name=name, bounds=Bounds(**bounds))
+    return token
+
+
+def test_quotas_are_those_of_the_api(
+    browser: Client, user: User, client_for: ClientFor
+) -> None:
+    plan = Plan.objects.create(name="starter", max_tasks=10, max_payload_bytes=2048)
+    Tenant.objects.filter(pk=tenant_of(user).pk).update(
+        plan=plan, max_runs_per_day=50, max_requests_per_minute=100
+    )
+    hourly_task(user)
+    day_counts.add_runs({tenant_of(user).pk: 7})
+
+    page = browser.get(USAGE).content.decode()
+    told = client_for(user).get("/usage/").json()
+
+    assert "Quotas of the plan starter" in page
+    used = {each["quota"]: each["used"] for each in told["quotas"]}
+    assert (used["tasks"], used["runs_per_day"]) == (1, 7)
+    assert 'aria-label="Living tasks: 1 of 10"' in page
+    assert 'aria-label="Runs a day: 7 of 50"' in page
+    assert 'aria-label="Requests a minute: 0 of 100"' in page
+    assert "2.0\xa0KB" in page
+    assert "00:00:00 UTC" in page
+    assert "note warning" not in page
+
+
+def test_a_tenant_without_quotas_is_told_so(browser: Client) -> None:
+    page = browser.get(USAGE).content.decode()
+
+    assert "Your tenant has no quotas." in page
+    assert "<meter" not in page
+
+
+@pytest.mark.parametrize(
+    ("used", "note"),
+    [
+        (79, ""),
+        (80, "Runs a day: 80 of 100 are used, 80 %. Beyond it, runs wait."),
+        (100, "Runs a day: 100 of 100 are used, 100 %. Runs wait until "),
+        (130, "Runs a day: 130 of 100 are used, 130 %. Runs wait until "),
+    ],
+)
+def test_the_page_warns_before_a_quota_is_spent(
+    browser: Client, user: User, used: int, note: str
+) -> None:
+    Tenant.objects.filter(pk=tenant_of(user).pk).update(max_runs_per_day=100)
+    day_counts.add_runs({tenant_of(user).pk: used})
+
+    page = browser.get(USAGE).content.decode()
+
+    assert note in page
+    assert ('<p class="note' in page) is bool(note)
+
+
+def test_a_quota_of_nothing_is_spent(browser: Client, user: User) -> None:
+    Tenant.objects.filter(pk=tenant_of(user).pk).update(max_tasks=0)
+
+    assert (
+        "Living tasks: 0 of 0 are used, 100 %." in browser.get(USAGE).content.decode()
+    )
+
+
+def test_tokens_with_bounds_have_their_quotas_there(
+    browser: Client, user: User, colleague: User
+) -> None:
+    token = bounded_token(user, runs_per_day=4, tasks=10)
+    bounded_token(colleague, "theirs", tasks=5)
+    assert token.bounds is not None
+    now = timezone.now()
+    for hours in (1, 2, 3, 30):
+        BoundedStart.objects.create(
+            tenant=token.bounds.tenant,
+            bounds=token.bounds,
+            started_at=now - timedelta(hours=hours),
+        )
+    task = hourly_task(user)
+    Task.objects.filter(pk=task.pk).update(bounds=token.bounds)
+
+    page = browser.get(USAGE).content.decode()
+
+    assert f'href="/app/settings/tokens/{token.uuid}">agent</a>' in page
+    assert 'aria-label="Requests in any 24 hours: 3 of 4"' in page
+    assert 'aria-label="Living tasks: 1 of 10"' in page
+    assert f"{now - timedelta(hours=3) + WINDOW:%Y-%m-%d %H:%M:%S}" in page
+    assert "theirs" not in page
+
+
+def test_what_a_narrower_token_uses_counts_for_both(
+    browser: Client, user: User
+) -> None:
+    wide = bounded_token(user, "wide", tasks=10)
+    narrow, _ = services.create_token(
+        user, name="narrow", bounds=Bounds(tasks=3), issuer=wide.bounds
+    )
+    for token, count in ((wide, 1), (narrow, 2)):
+        for _ in range(count):
+            task = hourly_task(user)
+            Task.objects.filter(pk=task.pk).update(bounds=token.bounds)
+
+    page = browser.get(USAGE).content.decode()
+
+    assert 'aria-label="Living tasks: 3 of 10"' in page
+    assert 'aria-label="Living tasks: 2 of 3"' in page
+
+
+def test_the_page_needs_no_redis(
+    browser: Client, user: User, settings: LazySettings
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    Tenant.objects.filter(pk=tenant_of(user).pk).update(max_requests_per_minute=100)
+
+    page = browser.get(USAGE).content.decode()
+
+    assert 'aria-label="Requests a minute: 0 of 100"' in page
+
+
+def test_tokens_cost_the_same_however_many_there_are(
+    browser: Client, user: User
+) -> None:
+    bounded_token(user, runs_per_day=5, tasks=5)
+    with CaptureQueriesContext(connection) as few:
+        browser.get(USAGE)
+    for number in range(8):
+        bounded_token(user, f"agent {number}", runs_per_day=5, tasks=5)
+    with CaptureQueriesContext(connection) as many:
+        page = browser.get(USAGE)
+
+    assert b"agent 7" in page.content
+    assert len(many) == len(few)
 
 
 # Retention.

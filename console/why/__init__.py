@@ -1,0 +1,1 @@
+"""The page that answers why a task fires, or does not, at any moment."""
