@@ -14,11 +14,15 @@ from accounts.models import Role, Scope, User
 
 
 class Place(NamedTuple):
-    """A link to the page of a route, which may be for administrators only."""
+    """A link to the page of a route, which may be for administrators only.
+
+    The pages of `parts` belong to it, too, though their paths are not below its own.
+    """
 
     title: str
     route: str
     for_admins: bool = False
+    parts: tuple[str, ...] = ()
 
 
 # A place whose route does not exist is left out.
@@ -28,13 +32,18 @@ PLACES = (
     Place("Runs", "console-runs"),
     Place("Calendar", "console-calendar"),
     Place("Queues", "console-queues"),
-    Place("Settings", "console-settings"),
+    Place(
+        "Settings",
+        "console-settings",
+        parts=("console-calendars", "console-new-calendar"),
+    ),
 )
 SETTINGS_PLACES = (
     Place("Members", "console-members", for_admins=True),
     Place("Tokens", "console-tokens"),
     Place("Signing secrets", "console-signing-secrets", for_admins=True),
     Place("Notifications", "console-notifications"),
+    Place("Calendars", "console-calendars", parts=("console-new-calendar",)),
     Place("Usage", "console-usage"),
     Place("Audit log", "console-audit", for_admins=True),
     Place("Retention", "console-retention"),
@@ -64,7 +73,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 def first_settings_page(user: User) -> str | None:
     """The URL of the first page of the settings that the user may open."""
     open_places = (p for p in SETTINGS_PLACES if not p.for_admins or _is_admin(user))
-    return next(filter(None, map(_url_of, open_places)), None)
+    return next(filter(None, (_url_of(each.route) for each in open_places)), None)
 
 
 def _links(places: Sequence[Place], request: HttpRequest) -> Sequence[Link]:
@@ -73,17 +82,26 @@ def _links(places: Sequence[Place], request: HttpRequest) -> Sequence[Link]:
 
 def _iterate_links(places: Sequence[Place], request: HttpRequest) -> Iterator[Link]:
     current = f"{request.path.rstrip('/')}/"
-    urls = [(place, _url_of(place)) for place in places]
-    matching = [url for _, url in urls if url and current.startswith(url)]
+    urls = [(place, _url_of(place.route)) for place in places]
+    matching = {place: _best_match(place, current) for place in places}
+    # The overview is at the beginning of all other paths.
+    longest = max(matching.values(), default="")
     for place, url in urls:
         if url and (not place.for_admins or _is_admin(request.user)):
-            # The overview is at the beginning of all other paths.
-            yield Link(place.title, url, is_current=url == max(matching, default=""))
+            is_current = bool(longest) and matching[place] == longest
+            yield Link(place.title, url, is_current=is_current)
 
 
-def _url_of(place: Place) -> str | None:
+def _best_match(place: Place, current: str) -> str:
+    """Return the longest path of a place with which the current one begins."""
+    urls = filter(None, map(_url_of, (place.route, *place.parts)))
+    paths = (f"{url.rstrip('/')}/" for url in urls)
+    return max((path for path in paths if current.startswith(path)), default="")
+
+
+def _url_of(route: str) -> str | None:
     try:
-        return reverse(place.route)
+        return reverse(route)
     except NoReverseMatch:
         return None
 

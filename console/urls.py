@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from console import account, login_urls
+from console.backfills import urls as backfill_urls
 from console.calendar import urls as calendar_urls
+from console.calendars import urls as calendars_urls
 from console.overview import urls as overview_urls
 from console.queues import urls as queues_urls
 from console.routes import route
@@ -18,7 +20,9 @@ urlpatterns = [
     *task_form_urls.urlpatterns,
     *tasks_urls.urlpatterns,
     *runs_urls.urlpatterns,
+    *backfill_urls.urlpatterns,
     *calendar_urls.urlpatterns,
+    *calendars_urls.urlpatterns,
     *queues_urls.urlpatterns,
     route("app/settings", account.settings_page, "console-settings"),
     *settings_urls.urlpatterns,

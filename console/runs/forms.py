@@ -87,6 +87,7 @@ class RunFilterForm(forms.Form):
         widget=forms.Select(choices=SPAN_CHOICES),
     )
     task = forms.UUIDField(required=False, widget=forms.HiddenInput)
+    backfill = forms.UUIDField(required=False, widget=forms.HiddenInput)
     reason = forms.CharField(required=False, max_length=200, strip=False)
     code = forms.IntegerField(
         required=False, min_value=100, max_value=999, label="Status of the answer"

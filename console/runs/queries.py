@@ -34,7 +34,7 @@ class Figure(NamedTuple):
     total: int
 
 
-_FIGURES = (
+FIGURES = (
     ("delivered", "delivered", "●", "delivered"),
     ("failed", "failed", "✕", "failed"),
     ("missed", "missed", "▲", "missed"),
@@ -55,13 +55,15 @@ class RunQuery:
     def is_live(self) -> bool:
         """Whether the page polls: new runs may come into it, and it is no search."""
         wanted = self.wanted
-        is_search = wanted.has_reason or wanted.name
+        is_search = wanted.is_searched or wanted.name
         is_open = wanted.after is None and wanted.until is None
         return is_open and not is_search and self.form.is_valid()
 
     @property
     def has_counts(self) -> bool:
-        return self.hours is not None and not (self.wanted.task_id or self.wanted.name)
+        wanted = self.wanted
+        is_counted = not (wanted.task_id or wanted.name or wanted.backfill_id)
+        return self.hours is not None and is_counted
 
     @property
     def may_redrive(self) -> bool:
@@ -87,6 +89,7 @@ class RunQuery:
             wanted.reason,
             wanted.code,
             wanted.name,
+            backfill_id=wanted.backfill_id,
         )
 
     def context(self) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def _figures(total: Tally) -> list[Figure]:
                 tallies.count_of(total, tallies.RUNS, state) for state in GROUPS[group]
             ),
         )
-        for figure in _FIGURES
+        for figure in FIGURES
         for group in [figure[0]]
     ]
 
@@ -139,6 +142,7 @@ def read_query(request: MemberRequest) -> RunQuery:
         reason=given.get("reason") or None,
         code=given.get("code"),
         name=given.get("q", "").lower() or None,
+        backfill_id=given.get("backfill"),
     )
     return RunQuery(request.user, form, wanted, hours)
 

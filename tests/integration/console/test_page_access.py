@@ -12,8 +12,9 @@ from accounts import services
 from accounts.models import Invitation, Role, Token, User
 from console.urls import urlpatterns
 from scheduler_service.http.csp import STRICT_PAGE_POLICY
-from tasks_api.models import Channel, NotificationRule
+from tasks_api.models import Calendar, Channel, NotificationRule
 from tests.conftest import MakeTask
+from tests.integration.support.calendars import make_calendar
 from tests.integration.support.logins import browser_of
 from tests.integration.support.notices import make_channel, make_rule
 
@@ -32,6 +33,8 @@ ARGUMENTS = {
     "token_id": str(uuid4()),
     "channel_id": str(uuid4()),
     "rule_id": str(uuid4()),
+    "backfill_id": str(uuid4()),
+    "calendar": "holidays",
     "action": "pause",
 }
 # Pages that let people in.
@@ -74,6 +77,10 @@ FOR_ADMINS = {
     "console-remove-rule",
     "console-audit",
     "console-purge-queue",
+    "console-new-calendar",
+    "console-edit-days",
+    "console-import-days",
+    "console-remove-days",
 }
 READ_BY_ADMINS = {
     "console-audit",
@@ -85,6 +92,9 @@ READ_BY_ADMINS = {
     "console-signing-secrets",
     "console-rotate-signing-secret",
     "console-check-signature",
+    "console-new-calendar",
+    "console-edit-days",
+    "console-import-days",
 }
 CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-first-call",
@@ -95,6 +105,7 @@ CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-requeue",
     "console-delete-message",
     "console-change-tasks",
+    "console-cancel-backfill",
 }
 
 
@@ -191,11 +202,13 @@ def test_what_another_tenant_has_is_not_found(
     services.add_user(stranger.tenant, "zoe")
     names = route.pattern.regex.groupindex
     channel = make_channel(stranger)
+    make_calendar(stranger, "holidays")
     ids = {
         "name": "zoe",
         "invitation_id": str(invitation_of(stranger).uuid),
         "channel_id": str(channel.pk),
         "rule_id": str(make_rule(stranger, channel, "run.failed").pk),
+        "calendar": "holidays",
     }
     path = reverse(name_of(route), kwargs={name: ids[name] for name in names})
 
@@ -207,6 +220,7 @@ def test_what_another_tenant_has_is_not_found(
     assert (zoe.role, zoe.is_active) == (Role.MEMBER, True)
     assert Invitation.objects.get().revoked_at is None
     assert (Channel.objects.count(), NotificationRule.objects.count()) == (1, 1)
+    assert Calendar.objects.get().version == 1
 
 
 def invitation_of(user: User) -> Invitation:
