@@ -24,6 +24,7 @@ from console.task_forms.drafts import (
 )
 from console.task_forms.forms import CRON, TaskForm
 from console.task_forms.pages import answer, for_writers, show_form
+from console.task_forms.schedule_rows import edited_rows
 from scheduler_service.db import clock
 from tasks_api.domain.exceptions import (
     InvalidTask,
@@ -50,6 +51,8 @@ def new_task(request: MemberRequest) -> HttpResponse:
     now = clock.now()
     if request.method != "POST":
         return show_form(request, TaskForm(initial=_linked(request, now)), NEW_PAGE)
+    if (values := edited_rows(request.POST)) is not None:
+        return show_form(request, TaskForm(initial=values), NEW_PAGE)
     draft = new_draft(request.POST, api=_api(request), now=now)
     is_final = "action" not in request.POST
     done = _create(request, draft, now) if is_final else None
@@ -79,8 +82,8 @@ def _create(request: MemberRequest, draft: Draft, now: datetime) -> HttpResponse
         task_id = saving.create(request.user, draft.spec, draft.body, key=key, now=now)
     except NameTaken as refusal:
         draft.refuse("name", f"{refusal}.")
-    except LimitReached as refusal:
-        draft.refuse("", f"{refusal}.")
+    except (InvalidTask, LimitReached, TaskBusy) as refusal:
+        draft.refuse(_field_of(refusal), f"{str(refusal).rstrip('.')}.")
     except KeyInUse:
         draft.refuse("", "The same form is being stored at this moment. Wait a bit.")
     except KeyReused:
@@ -116,6 +119,8 @@ def _edit_page(task: Any) -> dict[str, Any]:
 
 
 def _answer_edit(request: MemberRequest, task: Any, now: datetime) -> HttpResponse:
+    if (values := edited_rows(request.POST)) is not None:
+        return show_form(request, edit_form(initial=values), _edit_page(task))
     draft = changed_draft(task, request.POST, api=_api(request), now=now)
     context = _edit_page(task)
     if "action" in request.POST:
@@ -146,7 +151,7 @@ def _change(
         TaskBusy,
         VersionConflict,
     ) as refusal:
-        draft.refuse(_field_of(refusal), f"{refusal}.")
+        draft.refuse(_field_of(refusal), f"{str(refusal).rstrip('.')}.")
         return None
     done = "is changed" if draft.body else "stays as it was"
     messages.success(request, f"{_label(draft)} {done}.")
