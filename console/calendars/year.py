@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import calendar as months_of_years
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import groupby
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -14,7 +14,6 @@ from tasks_api.domain.day_sets import WEEKDAYS, is_span
 from tasks_api.services.calendars import covered_days
 
 FIRST_YEAR, LAST_YEAR = 1970, 9998
-DAY = timedelta(days=1)
 # Days with reasons of their own that a page lists.
 MAX_LISTED = 200
 
@@ -107,7 +106,7 @@ def _reasons(version: Any, first: date, last: date) -> Iterator[tuple[date, str]
         if not is_span(each):
             begin, end = map(date.fromisoformat, (each["from"], each["to"]))
             for day in _days(max(begin, first), min(end, last)):
-                yield day, f"{begin} to {end}"
+                yield day, f"range {begin} to {end}"
     for text in version.content["dates"]:
         yield date.fromisoformat(text), "single day"
 
@@ -118,7 +117,7 @@ def _of_span(
     begin, end = (
         datetime.fromisoformat(each[name]).astimezone(clock) for name in ("from", "to")
     )
-    words = f"{begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
+    words = f"from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}"
     for day in _days(max(begin.date(), first), min(end.date(), last)):
         yield day, words
 

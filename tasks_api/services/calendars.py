@@ -128,15 +128,14 @@ def covered_days(
     clock = ZoneInfo(days.zone)
     for ordinal in range(first.toordinal(), last.toordinal() + 1):
         day = date.fromordinal(ordinal)
-        is_whole = days.days.covers(ordinal)
-        if is_whole or _has_span(days, day, clock):
+        start = datetime(day.year, day.month, day.day, tzinfo=clock)
+        end = start + timedelta(days=1)
+        spans = [span for span in days.spans if span[0] < end and span[1] > start]
+        is_whole = days.days.covers(ordinal) or any(
+            span[0] <= start and span[1] >= end for span in spans
+        )
+        if is_whole or spans:
             yield CalendarDay(day, is_whole, version.holidays.get(day.isoformat()))
-
-
-def _has_span(days: CalendarDays, day: date, clock: ZoneInfo) -> bool:
-    start = datetime(day.year, day.month, day.day, tzinfo=clock)
-    end = start + timedelta(days=1)
-    return any(span[0] < end and span[1] > start for span in days.spans)
 
 
 # Changing.

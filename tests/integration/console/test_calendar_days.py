@@ -102,11 +102,11 @@ def test_the_page_shows_a_year_with_its_reasons(member: Client, user: User) -> N
         or "German Unity" in page
     )
     assert 'title="2060-12-27: single day"' in page
-    assert 'title="2060-07-05: 2060-07-01 to 2060-07-14"' in page
+    assert 'title="2060-07-05: range 2060-07-01 to 2060-07-14"' in page
     assert 'title="2060-01-05: Monday"' in page
     # In Berlin, the span is from 23:00 to 06:00.
     assert '<span class="mark part">30' in page
-    assert "2060-11-30 23:00 to 2060-12-01 06:00" in page
+    assert "from 2060-11-30 23:00 to 2060-12-01 06:00" in page
     assert '<span class="hidden">: single day</span>' in page
     assert "?year=2059" in page
     assert "?year=2061" in page
