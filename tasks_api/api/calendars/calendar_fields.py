@@ -192,7 +192,7 @@ def render_effect(effect: CalendarEffect) -> dict[str, Any]:
         "added": effect.added,
         "held": effect.held,
         "released": effect.released,
-        "tasks": [_render_task(each) for each in effect.changed[:MAX_NAMED_TASKS]],
+        "effects": [_render_task(each) for each in effect.changed[:MAX_NAMED_TASKS]],
     }
 
 

@@ -150,7 +150,7 @@ _EFFECT_OUT = closed(
     until=text("Fire times up to this moment were compared."),
     changed=count("How many tasks have other fire times, or other waits."),
     **_EFFECTS,
-    tasks={
+    effects={
         "type": "array",
         "maxItems": MAX_NAMED_TASKS,
         "description": f"The first {MAX_NAMED_TASKS} tasks that change.",
@@ -341,7 +341,7 @@ preview_calendar = _describe(
                 "changed": 1,
                 **dict.fromkeys(_EFFECTS, 0),
                 "dropped": 1,
-                "tasks": [
+                "effects": [
                     {
                         "id": "01a1fc25-cc90-73cc-897d-06cb540be56b",
                         "name": "reports/daily",

@@ -229,7 +229,7 @@ def test_a_preview_says_what_a_change_would_do(admin: APIClient) -> None:
 
     found = answer.json()
     assert (found["task_count"], found["compared"], found["changed"]) == (1, 1, 1)
-    [effect] = found["tasks"]
+    [effect] = found["effects"]
     assert (effect["id"], effect["name"]) == (task["id"], "nightly")
     assert found["dropped"] == effect["dropped"] > 0
     assert (found["added"], found["held"], found["released"]) == (0, 0, 0)

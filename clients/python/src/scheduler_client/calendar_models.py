@@ -42,7 +42,7 @@ class CalendarVersion:
 
 @dataclass(frozen=True)
 class CalendarEffect:
-    """What a change would do to fire times. `tasks` names the first that change."""
+    """What a change would do to fire times. `effects` has the first tasks that change."""
 
     task_count: int
     compared: int
@@ -52,7 +52,7 @@ class CalendarEffect:
     added: int
     held: int
     released: int
-    tasks: list[Mapping[str, Any]]
+    effects: list[Mapping[str, Any]]
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 

@@ -158,7 +158,7 @@ def _print_effect(options: Options, effect: CalendarEffect) -> int:
     total = ("all", *(getattr(effect, name) for name in counts))
     rows = [
         (each["name"] or each["id"], *(each[name] for name in counts))
-        for each in effect.tasks
+        for each in effect.effects
     ]
     lines = formatting.format_table(("task", *counts), [*rows, total])
     said = f"{effect.changed} of {effect.compared} tasks change before {effect.until}"
