@@ -17,12 +17,14 @@ from tasks_api.domain.schedules import Schedule
 class FireTimeRow(NamedTuple):
     """A fire time in UTC and as the clock of its zone shows it.
 
-    A fire time that a clock change drops has no instant.
+    A fire time that a clock change drops, or a calendar leaves out, has no instant.
     """
 
     at: datetime | None
     local: str
     note: str
+    # The calendar that left it out or moved it.
+    calendar: str = ""
 
 
 def fire_time_rows(
@@ -35,13 +37,17 @@ def fire_time_rows(
 
 def to_row(each: ComingFireTime) -> FireTimeRow:
     local = f"{each.local:%a} {each.local.isoformat(' ', 'seconds')}"
-    return FireTimeRow(each.at, local, _note(each))
+    calendar = each.calendar.name if each.calendar else ""
+    return FireTimeRow(each.at, local, _note(each), calendar)
 
 
 def _note(each: ComingFireTime) -> str:
     if each.calendar is not None:
-        did = "Moved" if each.at else "Left out"
-        return f"{did} by calendar {each.calendar.name}."
+        by = f"by calendar {each.calendar.name}, version {each.calendar.number}."
+        if each.at is None or each.moved_from is None:
+            return f"Left out {by}"
+        planned = each.moved_from.astimezone(each.local.tzinfo)
+        return f"Moved from {planned:%a %Y-%m-%d} {by}"
     match each.dst:
         case ClockChange.MOVED:
             return f"The clock skips {each.wall:%H:%M}; it fires when the gap is over."

@@ -14,11 +14,15 @@ from console.links import page_of
 
 
 class Place(NamedTuple):
-    """A link to the page of a route, which may be for administrators only."""
+    """A link to the page of a route, which may be for administrators only.
+
+    The pages of `parts` belong to it, too, though their paths are not below its own.
+    """
 
     title: str
     route: str
     for_admins: bool = False
+    parts: tuple[str, ...] = ()
 
 
 # A place whose route does not exist is left out.
@@ -29,13 +33,18 @@ PLACES = (
     Place("Calendar", "console-calendar"),
     Place("Queues", "console-queues"),
     Place("Lanes", "console-lanes"),
-    Place("Settings", "console-settings"),
+    Place(
+        "Settings",
+        "console-settings",
+        parts=("console-calendars", "console-new-calendar"),
+    ),
 )
 SETTINGS_PLACES = (
     Place("Members", "console-members", for_admins=True),
     Place("Tokens", "console-tokens"),
     Place("Signing secrets", "console-signing-secrets", for_admins=True),
     Place("Notifications", "console-notifications"),
+    Place("Calendars", "console-calendars", parts=("console-new-calendar",)),
     Place("Usage", "console-usage"),
     Place("Audit log", "console-audit", for_admins=True),
     Place("Retention", "console-retention"),
@@ -76,11 +85,20 @@ def _links(places: Sequence[Place], request: HttpRequest) -> Sequence[Link]:
 def _iterate_links(places: Sequence[Place], request: HttpRequest) -> Iterator[Link]:
     current = f"{request.path.rstrip('/')}/"
     urls = [(place, page_of(place.route)) for place in places]
-    matching = [url for _, url in urls if url and current.startswith(url)]
+    matching = {place: _best_match(place, current) for place in places}
+    # The overview is at the beginning of all other paths.
+    longest = max(matching.values(), default="")
     for place, url in urls:
         if url and (not place.for_admins or _is_admin(request.user)):
-            # The overview is at the beginning of all other paths.
-            yield Link(place.title, url, is_current=url == max(matching, default=""))
+            is_current = bool(longest) and matching[place] == longest
+            yield Link(place.title, url, is_current=is_current)
+
+
+def _best_match(place: Place, current: str) -> str:
+    """Return the longest path of a place with which the current one begins."""
+    urls = filter(None, map(page_of, (place.route, *place.parts)))
+    paths = (f"{url.rstrip('/')}/" for url in urls)
+    return max((path for path in paths if current.startswith(path)), default="")
 
 
 def _is_admin(user: object) -> bool:

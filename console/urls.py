@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from console import account, login_urls
+from console.backfills import urls as backfill_urls
 from console.calendar import urls as calendar_urls
+from console.calendars import urls as calendars_urls
 from console.lanes import urls as lanes_urls
 from console.many_tasks import urls as many_tasks_urls
 from console.overview import urls as overview_urls
@@ -23,7 +25,9 @@ urlpatterns = [
     *many_tasks_urls.urlpatterns,
     *why_urls.urlpatterns,
     *runs_urls.urlpatterns,
+    *backfill_urls.urlpatterns,
     *calendar_urls.urlpatterns,
+    *calendars_urls.urlpatterns,
     *queues_urls.urlpatterns,
     *lanes_urls.urlpatterns,
     route("app/settings", account.settings_page, "console-settings"),

@@ -138,6 +138,11 @@ urlpatterns = [
         "calendar-days",
     ),
     _route(
+        "calendars/(?P<name>[^/]+)/preview",
+        calendars.PreviewCalendar.as_view(),
+        "preview-calendar",
+    ),
+    _route(
         "calendars/(?P<name>[^/]+)/import",
         calendars.ImportCalendar.as_view(),
         "import-calendar",

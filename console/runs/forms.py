@@ -88,6 +88,7 @@ class RunFilterForm(forms.Form):
     )
     task = forms.UUIDField(required=False, widget=forms.HiddenInput)
     lane = forms.CharField(required=False, max_length=100)
+    backfill = forms.UUIDField(required=False, widget=forms.HiddenInput)
     reason = forms.CharField(required=False, max_length=200, strip=False)
     code = forms.IntegerField(
         required=False, min_value=100, max_value=999, label="Status of the answer"

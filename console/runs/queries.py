@@ -34,7 +34,7 @@ class Figure(NamedTuple):
     total: int
 
 
-_FIGURES = (
+FIGURES = (
     ("delivered", "delivered", "●", "delivered"),
     ("failed", "failed", "✕", "failed"),
     ("missed", "missed", "▲", "missed"),
@@ -62,7 +62,9 @@ class RunQuery:
     @property
     def has_counts(self) -> bool:
         wanted = self.wanted
-        is_of_all = not (wanted.task_id or wanted.name or wanted.lane)
+        is_of_all = not (
+            wanted.task_id or wanted.name or wanted.lane or wanted.backfill_id
+        )
         return self.hours is not None and is_of_all
 
     @property
@@ -142,7 +144,7 @@ def _figures(total: Tally) -> list[Figure]:
                 tallies.count_of(total, tallies.RUNS, state) for state in GROUPS[group]
             ),
         )
-        for figure in _FIGURES
+        for figure in FIGURES
         for group in [figure[0]]
     ]
 
@@ -161,6 +163,7 @@ def read_query(request: MemberRequest) -> RunQuery:
         code=given.get("code"),
         name=given.get("q", "").lower() or None,
         lane=given.get("lane") or None,
+        backfill_id=given.get("backfill"),
     )
     return RunQuery(request.user, form, wanted, hours)
 

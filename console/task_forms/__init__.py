@@ -2,5 +2,5 @@
 
 A form is one way to write the JSON body of a request to the API. The API's own reader
 checks that body, so each rule stands once, and the command that the page shows does what
-the form does. This is why this folder, alone among the pages, imports the API.
+the form does. This is why this folder, like that of calendars, imports the API.
 """

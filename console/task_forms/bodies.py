@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from console.task_forms.forms import CRON, EVERY, ONCE, RULES, UNITS, is_text
-from console.task_forms.kept_rules import keep_rules, read_rules
-from tasks_api.api import fields as api_fields
+from console.task_forms.calendar_fields import FIELDS as CALENDAR_FIELDS
+from console.task_forms.calendar_fields import calendar_values, to_calendars
+from console.task_forms.forms import CRON, EVERY, ONCE, RRULE, SEVERAL, UNITS, is_text
+from console.task_forms.moments import in_utc
+from console.task_forms.schedule_rows import row_values, rows_of, rule_body
 from tasks_api.api.json_codec import dumps
-from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.specs import Admit
 
 Body = dict[str, Any]
@@ -35,6 +36,8 @@ SAME_OF_PERIODIC: Body = {
     "catchup_window": None,
     "spread": None,
     "pause_after_failures": None,
+    "max_runs": None,
+    "stop_on_success": False,
 }
 ANYWAY = Admit.ANYWAY.value
 RETRY = ("max_attempts", "min_delay", "max_delay", "max_age", "statuses")
@@ -47,7 +50,7 @@ _FORM_NAMES = {
     "dst": "gap",
     "retry": "max_attempts",
     "long_work": "deadline",
-    "rrule": "schedule",
+    "calendars": "exclude",
     "schedules": "schedule",
     "stop_datetime": "end_datetime",
 }
@@ -56,7 +59,9 @@ _FORM_NAMES = {
 def form_name(field: str) -> str:
     """Return the form's name of a field that the API names in an error."""
     parent, _, child = field.partition(".")
-    if parent == "retry" and child:
+    if (parent == "retry" and child) or (
+        parent == "calendars" and child in CALENDAR_FIELDS
+    ):
         return child
     return _FORM_NAMES.get(parent, parent)
 
@@ -65,7 +70,7 @@ def to_body(data: Mapping[str, Any]) -> Body:
     """Return the body of `POST /tasks/`, from the fields of a form that could be read."""
     body = {**_schedule(data), **_given(data, SAME), **_payload(data)}
     if data.get("schedule") != ONCE:
-        body |= _given(data, SAME_OF_PERIODIC)
+        body |= {**_given(data, SAME_OF_PERIODIC), **to_calendars(data)}
     retry = {name: data[name] for name in RETRY if data.get(name) not in (None, "")}
     if retry:
         body["retry"] = {name: _plain(value) for name, value in retry.items()}
@@ -109,13 +114,19 @@ def _schedule(data: Mapping[str, Any]) -> Body:
             return {"task_type": "one_time", "run_datetime": moment, **own}
         case "every":
             return {"task_type": "periodic", **_frequency(data), **_bounds(data, zone)}
-        case "rules":
-            rules = read_rules(data.get("rules"))
-            ends = {**_bounds(data, zone), **_dst(data)}
-            return {"task_type": "periodic", **rules, **ends}
+        case "rrule":
+            rule = rule_body(data.get("rrule", ""), zone)
+            return {"task_type": "periodic", **rule, **_ends(data, zone)}
+        case "several":
+            rules = {"schedules": data.get("schedules", [])}
+            return {"task_type": "periodic", **rules, **_ends(data, zone)}
     bounds = {name: at for name, at in _bounds(data, zone).items() if at is not None}
     cron = {"cron": data.get("cron", ""), "timezone": zone}
     return {"task_type": "periodic", **cron, **bounds, **_dst(data)}
+
+
+def _ends(data: Mapping[str, Any], zone: str) -> Body:
+    return {**_bounds(data, zone), **_dst(data)}
 
 
 def _frequency(data: Mapping[str, Any]) -> Body:
@@ -127,19 +138,10 @@ def _bounds(data: Mapping[str, Any], zone: str) -> Body:
     """Return start and end in UTC, which the API expects. Without an end, it is null."""
     bounds: Body = {}
     if data.get("start_datetime"):
-        bounds["start_datetime"] = _in_utc(data["start_datetime"], zone)
+        bounds["start_datetime"] = in_utc(data["start_datetime"], zone)
     end = data.get("end_datetime")
-    bounds["end_datetime"] = _in_utc(end, zone) if end else None
+    bounds["end_datetime"] = in_utc(end, zone) if end else None
     return bounds
-
-
-def _in_utc(text: str, zone: str) -> str:
-    try:
-        moment = api_fields.moment("", text, zone=zone)
-    except InvalidTask:
-        # The API says what is wrong with it.
-        return text
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _dst(data: Mapping[str, Any]) -> Body:
@@ -175,6 +177,7 @@ def to_initial(task: Mapping[str, Any]) -> dict[str, Any]:
     dst = task.get("dst") or {}
     initial |= {field: dst[name] for field, (name, _) in DST.items() if name in dst}
     initial["admit"] = task.get("admit") == ANYWAY
+    initial |= calendar_values(task)
     initial["deadline"] = (task.get("long_work") or {}).get("deadline")
     headers = task.get("headers", {})
     initial["headers"] = "\n".join(f"{name}: {headers[name]}" for name in headers)
@@ -196,8 +199,11 @@ def _schedule_values(task: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "timezone", zone
     if task["task_type"] == "one_time":
         yield "schedule", ONCE
-    elif rules := keep_rules(task):
-        yield from (("schedule", RULES), ("rules", rules))
+    elif task.get("rrule"):
+        yield from (("schedule", RRULE), ("rrule", task["rrule"]))
+    elif task.get("schedules"):
+        yield "schedule", SEVERAL
+        yield from row_values(rows_of(task["schedules"])).items()
     elif task.get("cron"):
         yield from (("schedule", CRON), ("cron", task["cron"]))
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from console.task_forms.bodies import Body
-from console.task_forms.forms import NEEDED
+from console.task_forms.schedule_rows import NEEDED
 from tasks_api.api.tasks import schedule_fields
 from tasks_api.api.tasks.parsing import read_change, read_task
 from tasks_api.domain.exceptions import InvalidTask
@@ -19,6 +20,9 @@ MAX_ERRORS = 20
 SCHEDULE = frozenset(schedule_fields.FIELDS)
 TARGET = frozenset({"url", "queue"})
 PAYLOAD = frozenset({"body", "post_data", "content_type"})
+# How the API names a field of one of several schedules.
+_IN_SCHEDULE = re.compile(r"^schedules\[[0-9]+\]: ")
+_IN_SCHEDULE_NAME = re.compile(r"^schedules\[[0-9]+\]\.?")
 # What takes the place of required fields that are wrong, so that the others are read.
 STAND_INS: Mapping[frozenset[str], Body] = {
     SCHEDULE: {"task_type": "periodic", "cron": "@daily"},
@@ -33,8 +37,13 @@ class CheckedTask(NamedTuple):
     errors: list[InvalidTask]
 
     def has_valid(self, fields: frozenset[str]) -> bool:
-        names = {error.field.partition(".")[0] for error in self.errors}
+        names = {top_name(error.field) for error in self.errors}
         return self.spec is not None and not names & fields
+
+
+def top_name(field: str) -> str:
+    """Return the field of the body in which a field is: `retry.max_age` is in `retry`."""
+    return re.split(r"[.\[]", field, maxsplit=1)[0]
 
 
 def check_task(body: Body, *, now: datetime) -> CheckedTask:
@@ -48,13 +57,14 @@ def check_change(task: Any, body: Body, *, now: datetime) -> CheckedTask:
 
 def sentence(error: InvalidTask) -> str:
     """Return what the API says of a field, as it reads beside that field."""
-    text = str(error)
-    if text == f"Missing key: {error.field}":
+    text = _IN_SCHEDULE.sub("", str(error))
+    name = _IN_SCHEDULE_NAME.sub("", error.field)
+    if text == f"Missing key: {name}":
         return NEEDED
-    text = text.removeprefix(f"Invalid value of {error.field}. ")
+    text = text.removeprefix(f"Invalid value of {name}. ")
     text = text.replace("Value should", "It should")
-    if text.startswith(f"{error.field} should"):
-        text = f"It{text.removeprefix(error.field)}"
+    if name and text.startswith(f"{name} should"):
+        text = f"It{text.removeprefix(name)}"
     return text if text.endswith((".", "?")) else f"{text}."
 
 
@@ -69,7 +79,7 @@ def _check(
             return CheckedTask(read(body), errors)
         except InvalidTask as error:
             errors.append(error)
-            name = error.field.partition(".")[0]
+            name = top_name(error.field)
             group = _group_of(name)
             rest = {each: body[each] for each in body.keys() - group}
             valid = {**rest, **stand_ins.get(group, {})}

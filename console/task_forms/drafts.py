@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from tasks_api.api.tasks.rendering import render_task
 from tasks_api.api.tasks.views import etag_of
 from tasks_api.domain.specs import TaskSpec
 
+_SCHEDULE = re.compile(r"schedules\[([0-9]+)\]")
 REQUEST = (
     TARGET
     | PAYLOAD
@@ -53,13 +55,18 @@ class Draft:
 
     def put(self, field: str, value: str) -> None:
         """Change what the form shows in a field."""
-        self.form.data = {**dict(self.form.data.items()), field: value}
+        data: Any = self.form.data
+        data = data.copy()
+        data[field] = value
+        self.form.data = data
 
     def refuse(self, field: str, reason: str) -> None:
         """Say beside a field of the API why it cannot be stored, or above the form."""
         name = form_name(field)
         known = name if name in self.form.fields else None
-        if known is None or known not in self.form.errors:
+        if place := _SCHEDULE.match(field):
+            self.form.refuse_row(int(place[1]), reason)
+        elif known is None or known not in self.form.errors:
             self.form.add_error(known, reason)
 
 

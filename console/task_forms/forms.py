@@ -8,21 +8,23 @@ from django import forms
 from django.conf import settings
 from rest_framework.exceptions import APIException
 
-from console.task_forms.kept_rules import rules_in_words
+from console.task_forms.calendar_fields import CalendarFields
+from console.task_forms.schedule_rows import NEEDED, RowForm, make_forms
 from tasks_api.api import fields as api_fields
 from tasks_api.api import json_codec
 from tasks_api.api.tasks.request_fields import METHODS
 from tasks_api.domain.exceptions import InvalidTask
 
-EVERY, CRON, ONCE, RULES = "every", "cron", "once", "rules"
+EVERY, CRON, ONCE, RRULE, SEVERAL = "every", "cron", "once", "rrule", "several"
 SCHEDULES = [
     (EVERY, "Every so often"),
     (CRON, "By a cron expression"),
     (ONCE, "Once"),
+    (RRULE, "By a recurrence rule"),
+    (SEVERAL, "By several schedules"),
 ]
 # The field that each kind of schedule needs.
-WHEN = {EVERY: "every", CRON: "cron", ONCE: "run_datetime", RULES: "rules"}
-NEEDED = "This is needed."
+WHEN = {EVERY: "every", CRON: "cron", ONCE: "run_datetime", RRULE: "rrule"}
 UNITS = [
     ("1", "seconds"),
     ("60", "minutes"),
@@ -96,7 +98,7 @@ def _choice(
     )
 
 
-class TaskForm(forms.Form):
+class TaskForm(CalendarFields):
     """The form checks only how a value is written; the API checks what it means."""
 
     use_required_attribute = False
@@ -134,6 +136,13 @@ class TaskForm(forms.Form):
     unit = _choice("Unit", UNITS, "3600")
     cron = _text("Cron expression", placeholder="0 9 * * MON-FRI", **CODE)
     run_datetime = _moment("At")
+    rrule = _lines(
+        "Recurrence rule",
+        "As calendars write it: <code>DTSTART;TZID=Europe/Berlin:20261201T090000</code>, and "
+        "below it <code>RRULE:FREQ=MONTHLY;BYDAY=-1FR</code>. Without DTSTART, it begins at "
+        "“Not before”.",
+        3,
+    )
     timezone = _text("Time zone", list="zones")
     start_datetime = _moment("Not before")
     end_datetime = _moment("Not after")
@@ -164,6 +173,13 @@ class TaskForm(forms.Form):
     misfire = _choice("A fire time that nobody could take", MISFIRES)
     catchup_window = _number("Seconds by which a run may be late")
     pause_after_failures = _number("Pause after so many failed runs in a row")
+    max_runs = _number(
+        "End after so many runs",
+        "Runs of its schedule; those that are skipped or missed do not count.",
+    )
+    stop_on_success = forms.BooleanField(
+        label="End after the first run that succeeds", required=False
+    )
 
     name = _text("Name", "Unique in your tenant, such as <code>reports/daily</code>.")
     tags = _text("Tags", "Separated by commas.")
@@ -171,18 +187,18 @@ class TaskForm(forms.Form):
         label="Paused: it fires only after you resume it", required=False
     )
 
-    # What the server put into the form. The form keeps rules, and cannot change them.
-    rules = forms.CharField(required=False, widget=forms.HiddenInput)
+    # What the server put into the form.
     key = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
     version = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    row_count = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if words := rules_in_words(self["rules"].value()):
-            choices = [(RULES, f"As now: {words}"), *SCHEDULES]
-            self.fields["schedule"] = forms.ChoiceField(
-                label="When", choices=choices, widget=forms.RadioSelect
-            )
+        values = self.data if self.is_bound else self.initial
+        self.rows: list[RowForm] = make_forms(values, is_bound=self.is_bound)
+        self.initial["row_count"] = len(self.rows)
+        # The rows of the schedules that the API reads.
+        self._said_rows: list[RowForm] = []
 
     def clean_timezone(self) -> str:
         zone: str = self.cleaned_data["timezone"] or "UTC"
@@ -215,7 +231,7 @@ class TaskForm(forms.Form):
         return [tag for tag in tags if tag]
 
     def clean(self) -> dict[str, Any]:
-        data = self.cleaned_data
+        data = super().clean()
         text = data.get("body", "")
         if text.strip() and not is_text(data.get("content_type", "")):
             try:
@@ -227,7 +243,25 @@ class TaskForm(forms.Form):
         when = WHEN.get(data.get("schedule", ""))
         if when and when not in self.errors and not data[when]:
             self.add_error(when, NEEDED)
+        if data.get("schedule") == SEVERAL:
+            data["schedules"] = self._read_rows()
         return self.cleaned_data
+
+    def _read_rows(self) -> list[dict[str, Any]]:
+        for number, row in enumerate(self.rows, start=1):
+            if not row.is_valid():
+                self.add_error("schedule", f"Schedule {number} is not complete.")
+        self._said_rows = [
+            row for row in self.rows if row.is_valid() and not row.says_nothing
+        ]
+        return [row.to_entry() for row in self._said_rows]
+
+    def refuse_row(self, place: int, reason: str) -> None:
+        """Say beside one of several schedules why it cannot be stored."""
+        row = self._said_rows[place]
+        row.add_error("value", reason)
+        number = self.rows.index(row) + 1
+        self.add_error("schedule", f"Schedule {number} cannot be stored.")
 
     @property
     def says_when(self) -> bool:

@@ -14,6 +14,7 @@ from django.shortcuts import render
 from accounts.access.permissions import scope_of_role
 from accounts.models import Scope
 from console.pages import MemberRequest, View, for_members
+from console.task_forms.calendar_fields import FIELDS as CALENDARS
 from console.task_forms.drafts import Draft
 from console.task_forms.forms import TaskForm
 from console.task_forms.lane_choices import offer_lanes
@@ -21,7 +22,7 @@ from console.task_forms.previews import preview
 from tasks_api.domain.cron_text import zone_names
 from tasks_api.domain.effort import TooMuch, allowance
 from tasks_api.domain.exceptions import LimitReached, NameTaken
-from tasks_api.services import trial_requests
+from tasks_api.services import calendars, trial_requests
 
 # The steps that the schedule of one form may take, as for one request to the API.
 MAX_STEPS = 100_000
@@ -29,7 +30,8 @@ MAX_STEPS = 100_000
 REQUEST_OPTIONS = ("content_type", "queue", "timeout_seconds", "expected_status", "deadline")  # fmt: skip
 SCHEDULE_OPTIONS = ("start_datetime", "end_datetime", "gap", "passes")
 RETRIES = ("max_attempts", "min_delay", "max_delay", "max_age", "statuses")
-POLICIES = (*RETRIES, "overlap", "misfire", "catchup_window", "pause_after_failures")
+ENDS = ("max_runs", "stop_on_success")
+POLICIES = (*RETRIES, "overlap", "misfire", "catchup_window", "pause_after_failures", *ENDS)  # fmt: skip
 
 
 def for_writers(view: View) -> View:
@@ -48,10 +50,13 @@ def for_writers(view: View) -> View:
 def show_form(
     request: MemberRequest, form: TaskForm, context: Mapping[str, Any]
 ) -> HttpResponse:
+    known = calendars.list_calendars(request.tenant).order_by("name")
+    form.offer_calendars(list(known.values_list("name", flat=True)))
     sections = {
         "request_options": _section(form, REQUEST_OPTIONS),
         "schedule_options": _section(form, SCHEDULE_OPTIONS),
         "policies": _section(form, POLICIES),
+        "calendars": _section(form, CALENDARS),
     }
     offer_lanes(form, request.tenant)
     page = {"form": form, "zones": sorted(zone_names()), **sections, **context}
@@ -68,7 +73,7 @@ def _section(form: TaskForm, names: tuple[str, ...]) -> dict[str, Any]:
 def _is_said(field: Any) -> bool:
     choices = getattr(field.field, "choices", None)
     default = next(iter(choices))[0] if choices else None
-    return field.value() not in (None, "", default)
+    return field.value() not in (None, "", False, [], default)
 
 
 def answer(

@@ -9,7 +9,7 @@ from typing import Any
 from accounts.models import User
 from console.fire_times import FireTimeRow, fire_time_rows
 from console.policy_words import policy_sentences
-from console.task_forms.checks import SCHEDULE, CheckedTask, sentence
+from console.task_forms.checks import SCHEDULE, CheckedTask, sentence, top_name
 from console.task_forms.drafts import Draft
 from console.task_forms.equivalents import Equivalents
 from console.task_forms.lane_choices import LaneAnswer, ask_lane
@@ -17,6 +17,7 @@ from tasks_api.domain.effort import TooMuch
 from tasks_api.domain.exceptions import InvalidTask, ScheduleError
 from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedule_words import schedule_words
+from tasks_api.domain.specs import TaskSpec
 from tasks_api.services.calendars import resolve_calendars
 
 FIRE_TIMES = 5
@@ -43,22 +44,28 @@ class Preview:
 def preview(draft: Draft, user: User, task: Any = None, *, now: datetime) -> Preview:
     """Return what a draft would do; `task` is the stored one, if the draft changes it."""
     checked, same = draft.checked, draft.equivalents
-    policies = policy_sentences(checked.spec) if checked.spec else []
-    if not draft.form.says_when:
-        return Preview(same, policies)
-    if checked.spec is None or not checked.has_valid(TIMING):
-        return Preview(same, policies, error=_schedule_error(checked))
+    spec = checked.spec
+    if spec is None or not (draft.form.says_when and checked.has_valid(TIMING)):
+        policies = policy_sentences(spec) if spec else []
+        error = _schedule_error(checked) if draft.form.says_when else ""
+        return Preview(same, policies, error=error)
     try:
-        [spec] = resolve_calendars(user, [checked.spec], now=now)
-        schedule = spec.schedule
-        rows = tuple(fire_time_rows(schedule, since=now, count=FIRE_TIMES))
+        [spec] = resolve_calendars(user, [spec], now=now)
+        rows = _read_rows(spec, now)
     except (InvalidTask, ScheduleError, TooMuch) as error:
-        return Preview(same, policies, error=str(error))
-    words, zone = schedule_words(schedule), zone_of(schedule)
+        return Preview(same, policy_sentences(spec), error=str(error))
+    words, zone = schedule_words(spec.schedule), zone_of(spec.schedule)
     answer = ask_lane(user, spec, task, now=now)
-    return Preview(same, policies, words, zone, rows, answer=answer)
+    return Preview(same, policy_sentences(spec), words, zone, rows, answer=answer)
+
+
+def _read_rows(spec: TaskSpec, now: datetime) -> tuple[FireTimeRow, ...]:
+    count = min(FIRE_TIMES, spec.max_runs or FIRE_TIMES)
+    return tuple(fire_time_rows(spec.schedule, since=now, count=count))
 
 
 def _schedule_error(checked: CheckedTask) -> str:
-    errors = sorted(checked.errors, key=lambda error: error.field not in TIMING)
+    errors = sorted(
+        checked.errors, key=lambda error: top_name(error.field) not in TIMING
+    )
     return next(map(sentence, errors), "")

@@ -26,6 +26,7 @@ from console.task_forms.drafts import (
 from console.task_forms.forms import CRON, TaskForm
 from console.task_forms.lane_choices import read_post
 from console.task_forms.pages import answer, for_writers, show_form
+from console.task_forms.schedule_rows import edited_rows
 from scheduler_service.db import clock
 from tasks_api.domain.effort import TooMuch
 from tasks_api.domain.exceptions import (
@@ -53,7 +54,10 @@ def new_task(request: MemberRequest) -> HttpResponse:
     now = clock.now()
     if request.method != "POST":
         return show_form(request, TaskForm(initial=_linked(request, now)), NEW_PAGE)
-    draft = new_draft(read_post(request), api=_api(request), now=now)
+    post = read_post(request)
+    if (values := edited_rows(post)) is not None:
+        return show_form(request, TaskForm(initial=values), NEW_PAGE)
+    draft = new_draft(post, api=_api(request), now=now)
     is_final = "action" not in request.POST
     done = _create(request, draft, now) if is_final else None
     return done or answer(request, draft, NEW_PAGE, now)
@@ -82,10 +86,8 @@ def _create(request: MemberRequest, draft: Draft, now: datetime) -> HttpResponse
         task_id = saving.create(request.user, draft.spec, draft.body, key=key, now=now)
     except NameTaken as refusal:
         draft.refuse("name", f"{refusal}.")
-    except InvalidTask as refusal:
-        draft.refuse(refusal.field, sentence(refusal))
-    except (LimitReached, TooMuch) as refusal:
-        draft.refuse("", _words_of(refusal))
+    except (InvalidTask, LimitReached, TaskBusy, TooMuch) as refusal:
+        draft.refuse(_field_of(refusal), _words_of(refusal))
     except KeyInUse:
         draft.refuse("", "The same form is being stored at this moment. Wait a bit.")
     except KeyReused:
@@ -121,7 +123,10 @@ def _edit_page(task: Any) -> dict[str, Any]:
 
 
 def _answer_edit(request: MemberRequest, task: Any, now: datetime) -> HttpResponse:
-    draft = changed_draft(task, read_post(request), api=_api(request), now=now)
+    post = read_post(request)
+    if (values := edited_rows(post)) is not None:
+        return show_form(request, edit_form(initial=values), _edit_page(task))
+    draft = changed_draft(task, post, api=_api(request), now=now)
     context = _edit_page(task)
     if "action" in request.POST:
         return answer(request, draft, context, now)

@@ -20,6 +20,7 @@ from console.pages import MemberRequest
 from console.policy_words import policy_sentences
 from console.tasks.accounts import show_account
 from console.tasks.rows import row_of
+from tasks_api.domain.calendars import OnCalendars
 from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedules import grid_of
 from tasks_api.services.masked_requests import MASKED
@@ -55,6 +56,7 @@ def read_details(
         "curl": curl_command(sent),
         "masked": MASKED,
         "policies": policy_sentences(found.spec) if found.spec else [],
+        "calendars": _calendar_names(task),
         "zone": zone_of(schedule) if schedule else "UTC",
         "coming": [
             to_row(each) for each in found.coming_fire_times(now, SHOWN_FIRE_TIMES)
@@ -63,6 +65,13 @@ def read_details(
         "shown_account": partial(show_account, request.user, task, now),
         "entries": partial(_audit_entries, request, task),
     }
+
+
+def _calendar_names(task: TaskSummary) -> list[str]:
+    if not isinstance(task.schedule, OnCalendars):
+        return []
+    rules = task.schedule.rules
+    return sorted({each.name for each in (*rules.exclude, *rules.only, *rules.hold)})
 
 
 def _audit_entries(request: MemberRequest, task: TaskSummary) -> Sequence[Any]:

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from itertools import zip_longest
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from dateutil.rrule import rrulestr
 from icalendar import Calendar, Component
 
+from tasks_api.domain.calendar_file_lines import find_wrong_line, lines_of_events
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_timestamp
 
@@ -59,7 +61,11 @@ def read_file(text: object, zone: str, now: datetime) -> FileContent:
     ranges: list[dict[str, str]] = []
     budget = time.thread_time() + MAX_COMPUTE_SECONDS
     rules = 0
-    for event in _events(_checked(text)):
+    checked = _checked(text)
+    lines = lines_of_events(str(text))
+    for event, line in zip_longest(_events(checked, str(text)), lines):
+        if event is None:
+            break
         if event.get("RRULE") is not None:
             rules += 1
             if rules > MAX_RULES or time.thread_time() > budget:
@@ -67,11 +73,17 @@ def read_file(text: object, zone: str, now: datetime) -> FileContent:
         try:
             for start, end in _occurrences(event, zone, now):
                 _add(start, end, dates, ranges)
-        except InvalidTask:
-            raise
+        except InvalidTask as error:
+            raise InvalidTask("ics", f"{error}{_place(line)}") from None
         except Exception as error:  # noqa: BLE001 (the library raises anything for a hostile file)
-            _refuse(f"has an event that cannot be read ({type(error).__name__})")
+            _refuse(
+                f"has an event that cannot be read ({type(error).__name__}){_place(line)}"
+            )
     return FileContent(sorted(set(dates)), ranges)
+
+
+def _place(line: int | None) -> str:
+    return "" if line is None else f": it begins in line {line}"
 
 
 def _refuse(why: str) -> Any:
@@ -97,11 +109,14 @@ def _checked(text: object) -> str:
     return lines
 
 
-def _events(text: str) -> Iterator[Component]:
+def _events(text: str, written: str) -> Iterator[Component]:
+    """Yield the events of a text, which stands in other lines in the file as written."""
     try:
         read = Calendar.from_ical(text)
     except Exception:  # noqa: BLE001 (the library raises anything for a hostile file)
-        _refuse("should be the text of an ICS file")
+        line = find_wrong_line(written)
+        place = "" if line is None else f": line {line} cannot be read"
+        _refuse(f"should be the text of an ICS file{place}")
     yield from read.walk("VEVENT")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from functools import lru_cache
 
 import holidays
+from holidays.registry import COUNTRIES
 
 from tasks_api.domain.exceptions import InvalidTask
 
@@ -53,3 +55,14 @@ def supported_countries() -> frozenset[str]:
     """Return the codes of the countries whose holidays the library knows."""
     codes: dict[str, list[str]] = holidays.list_supported_countries()
     return frozenset(codes)
+
+
+@lru_cache(maxsize=1)
+def country_names() -> dict[str, str]:
+    """Return the countries whose holidays the library knows: their names by their codes."""
+    names = {
+        code: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+        for name, code, *_ in COUNTRIES.values()
+    }
+    known = {code: names.get(code, code) for code in supported_countries()}
+    return dict(sorted(known.items(), key=lambda each: each[1]))

@@ -73,8 +73,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def on_calendar(self, mark: str) -> Self:
         """Select tasks that have not ended and whose calendars contain the mark of one."""
-        following = self.filter(ended_at=None).exclude(calendars="")
-        return following.filter(calendars__contains=mark)
+        return self.on_calendars().filter(calendars__contains=mark)
+
+    def on_calendars(self) -> Self:
+        """Select tasks that have not ended and follow calendars."""
+        return self.filter(ended_at=None).exclude(calendars="")
 
     def with_schedule(self) -> Self:
         return self.select_related(

@@ -35,3 +35,14 @@ INSERT_BACKFILLS = """
     ON CONFLICT DO NOTHING
     RETURNING id
 """
+
+# Counts the runs of a backfill by their states. They are made after its id, so the ids say
+# which partitions need not be read.
+COUNT_RUNS_OF_BACKFILL = """
+    SELECT state, count(*) AS runs, min(slot) AS first_slot, max(slot) AS last_slot,
+        max(scheduled_for) AS last_sent_at
+    FROM tasks_api_run run
+    WHERE run.task_id = %(task)s AND run.redrive_of IS NOT NULL
+        AND run.backfill_id = %(backfill)s AND run.id >= %(first_id)s
+    GROUP BY state
+"""

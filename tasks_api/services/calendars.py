@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from accounts import audit
 from accounts.models import Tenant, User
@@ -26,6 +26,7 @@ from tasks_api.domain.exceptions import (
     InvalidTask,
     ScheduleError,
     TaskBusy,
+    VersionConflict,
 )
 from tasks_api.domain.holiday_days import holidays_of
 from tasks_api.domain.schedules import Once, first_after
@@ -58,6 +59,13 @@ class CalendarContent(NamedTuple):
     zone: str
     content: dict[str, Any]
 
+    def find_holidays(self, now: datetime) -> dict[str, str]:
+        """Return its public holidays. Raises InvalidTask if nobody knows the country."""
+        rule = self.content["holidays"]
+        if not rule:
+            return {}
+        return holidays_of(rule["country"], rule.get("subdivision", ""), now.year)
+
 
 # Reading.
 
@@ -79,11 +87,10 @@ def versions_of(calendar: Calendar) -> QuerySet[CalendarVersion]:
 
 def present_versions(calendars: Sequence[Calendar]) -> dict[int, CalendarVersion]:
     """Return the version that counts of each calendar, by the calendar's id."""
-    rows = CalendarVersion.objects.filter(calendar__in=calendars)
-    numbers = {calendar.pk: calendar.version for calendar in calendars}
-    return {
-        row.calendar_id: row for row in rows if row.number == numbers[row.calendar_id]
-    }
+    present = CalendarVersion.objects.filter(number=F("calendar__version"))
+    # Nobody reads the holidays of many calendars at once.
+    rows = present.filter(calendar__in=calendars).defer("holidays")
+    return {row.calendar_id: row for row in rows}
 
 
 def present_version(calendar: Calendar) -> CalendarVersion:
@@ -102,7 +109,7 @@ def with_file(version: CalendarVersion, read: CalendarContent) -> CalendarConten
 
 
 def count_tasks(calendar: Calendar) -> int:
-    return _tasks_on(calendar).count()
+    return tasks_on(calendar).count()
 
 
 class CalendarDay(NamedTuple):
@@ -121,15 +128,14 @@ def covered_days(
     clock = ZoneInfo(days.zone)
     for ordinal in range(first.toordinal(), last.toordinal() + 1):
         day = date.fromordinal(ordinal)
-        is_whole = days.days.covers(ordinal)
-        if is_whole or _has_span(days, day, clock):
+        start = datetime(day.year, day.month, day.day, tzinfo=clock)
+        end = start + timedelta(days=1)
+        spans = [span for span in days.spans if span[0] < end and span[1] > start]
+        is_whole = days.days.covers(ordinal) or any(
+            span[0] <= start and span[1] >= end for span in spans
+        )
+        if is_whole or spans:
             yield CalendarDay(day, is_whole, version.holidays.get(day.isoformat()))
-
-
-def _has_span(days: CalendarDays, day: date, clock: ZoneInfo) -> bool:
-    start = datetime(day.year, day.month, day.day, tzinfo=clock)
-    end = start + timedelta(days=1)
-    return any(span[0] < end and span[1] > start for span in days.spans)
 
 
 # Changing.
@@ -156,14 +162,22 @@ def create_calendar(
 
 @transaction.atomic
 def change_calendar(
-    user: User, name: str, wanted: CalendarContent, *, now: datetime
+    user: User,
+    name: str,
+    wanted: CalendarContent,
+    *,
+    now: datetime,
+    seen_version: int | None = None,
 ) -> Calendar:
     """Make a new version of a calendar, and move all tasks that follow it to that.
 
     A task that is due at this moment is treated as after an edit of its schedule. Raises
-    InvalidState if more than MAX_TASKS follow the calendar.
+    InvalidState if more than MAX_TASKS follow the calendar, and VersionConflict if it has
+    another version than the caller has seen.
     """
     calendar = _lock_calendar(user, name)
+    if seen_version not in (None, calendar.version):
+        raise VersionConflict("Somebody changed the calendar after you opened it")
     tasks = _lock_tasks(calendar)
     calendar.version += 1
     calendar.zone = wanted.zone
@@ -201,30 +215,25 @@ def _lock_calendar(user: User, name: str) -> Calendar:
 def _add_version(
     user: User, calendar: Calendar, wanted: CalendarContent, *, now: datetime
 ) -> CalendarVersion:
-    rule = wanted.content["holidays"]
-    days = (
-        holidays_of(rule["country"], rule.get("subdivision", ""), now.year)
-        if rule
-        else {}
-    )
     return CalendarVersion.objects.create(
         tenant_id=calendar.tenant_id,
         calendar=calendar,
         number=calendar.version,
         zone=wanted.zone,
         content=wanted.content,
-        holidays=days,
+        holidays=wanted.find_holidays(now),
         created_by=user.name,
     )
 
 
-def _tasks_on(calendar: Calendar) -> TaskQuerySet:
+def tasks_on(calendar: Calendar) -> TaskQuerySet:
+    """Return the living tasks that follow a calendar."""
     tasks = Task.objects.for_tenant(calendar.tenant)
     return tasks.on_calendar(calendar_rules.mark_of(calendar.pk))
 
 
 def _lock_tasks(calendar: Calendar) -> list[Task]:
-    found = _tasks_on(calendar).with_schedule().order_by("pk")
+    found = tasks_on(calendar).with_schedule().order_by("pk")
     locked = found.select_for_update(no_key=True, of=("self",))
     tasks = list(locked[: MAX_TASKS + 1])
     if len(tasks) > MAX_TASKS:

@@ -335,11 +335,13 @@ def _values(owner: User, wanted: RunFilter) -> dict[str, Any]:
 
 
 def _id_bound_of(backfill_id: UUID | None) -> dict[str, UUID | None]:
+    return {"first_id": first_id_of_backfill(backfill_id)} if backfill_id else {}
+
+
+def first_id_of_backfill(backfill_id: UUID) -> UUID:
     """Return a bound of the ids of the runs of a backfill, which are made after its id."""
-    if backfill_id is None:
-        return {}
     milliseconds = max((backfill_id.int >> 80) - MILLISECONDS_BEFORE, 0)
-    return {"first_id": UUID(int=milliseconds << 80)}
+    return UUID(int=milliseconds << 80)
 
 
 def _tasks_to_look_up(owner: User, wanted: RunFilter) -> Sequence[UUID] | None:

@@ -13,6 +13,7 @@ from accounts import url_credentials
 from accounts.models import User
 from scheduler_service.db.statements import AnyRow, fetch_all, with_limit
 from tasks_api.domain import cron, specs
+from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.exceptions import ScheduleError, TaskNotFound
 from tasks_api.domain.fire_times import ComingFireTime
 from tasks_api.domain.request_options import parse_options
@@ -53,6 +54,8 @@ class TaskSummary(NamedTuple):
     # Why a user paused it, and when it resumes by itself.
     hold_reason: str
     resume_at: datetime | None
+    # What it makes up for when it resumes.
+    catch_up: CatchUp
     ended_at: datetime | None
     end_reason: str
     tags: list[str]
@@ -159,6 +162,7 @@ def summarize(task: Task) -> TaskSummary:
         pause_reason=task.pause_reason,
         hold_reason=task.hold_reason,
         resume_at=task.resume_at,
+        catch_up=CatchUp(task.catch_up),
         ended_at=task.ended_at,
         end_reason=task.end_reason,
         tags=task.tags,

@@ -91,6 +91,22 @@ def replace_version(text: str, calendar_id: int, version_id: int) -> str:
     return json.dumps(ordered | rest, separators=(",", ":"))
 
 
+def lists_with(text: str, calendar_id: int) -> tuple[str, ...]:
+    """Return the lists of a text that have a calendar: `exclude`, `only` and `hold`."""
+    content = json.loads(text)
+    return tuple(
+        name
+        for name in LISTS
+        if any(given == calendar_id for given, _ in content.get(name, ()))
+    )
+
+
+def calendars_in(text: str) -> set[int]:
+    """Return the ids of all calendars of a text."""
+    content = json.loads(text)
+    return {given for name in LISTS for given, _ in content.get(name, ())}
+
+
 def calendars_that_hold(texts: Iterable[str]) -> set[int]:
     """Return the ids of the calendars that hold runs back by some texts."""
     return {

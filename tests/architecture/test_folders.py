@@ -115,10 +115,11 @@ def test_no_wire_format_imports_another() -> None:
 
 SHARED_READERS = ("tasks_api.api.fields", "tasks_api.api.json_codec")
 # A form is one way to write the body of a request to the API, which reads it: so each rule
-# about a task stands once.
+# about a task or a calendar stands once.
 READERS_OF_FORMS = {
     "console.task_forms": ("tasks_api.api.tasks", *SHARED_READERS),
     "console.many_tasks": ("tasks_api.api.tasks", *SHARED_READERS),
+    "console.calendars": ("tasks_api.api.calendars",),
 }
 
 

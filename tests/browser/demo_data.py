@@ -1,6 +1,6 @@
 """Believable data for pictures of the pages: the same at each call, but for the dates.
 
-Two tenants. Alpha has 300 tasks of every kind, three days of runs with every outcome,
+Two tenants. Alpha has 300 tasks of every kind, two calendars of days, three days of runs with every outcome,
 queues with messages, people, tokens and a channel; Beta has a few tasks.
 """
 
@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from accounts import services as accounts
 from accounts.models import Role, User
+from tasks_api.domain.calendars import CalendarChoice, OnExcluded
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import (
     Cron,
@@ -26,7 +27,15 @@ from tasks_api.domain.schedules import (
 from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.domain.states import RunState, Stage
 from tasks_api.models import Run, Task
-from tasks_api.services import lanes, pausing, pull_queue, rollups, tasks
+from tasks_api.services import (
+    calendars,
+    lanes,
+    pausing,
+    pull_queue,
+    rollups,
+    tasks,
+)
+from tasks_api.services.calendars import EMPTY_CONTENT, CalendarContent
 from tasks_api.services.pausing import Hold
 from tasks_api.services.pull_queue import NewMessage
 from tasks_api.storage.stored_schedules import schedule_of
@@ -96,6 +105,7 @@ def store(*, size: int = 300) -> Demo:
     for name in ("deployment", "laptop"):
         accounts.issue_token(ann, name=name)
     now = timezone.now()
+    _store_calendars(ann, now)
     stored = [_store_task(people, now, chance, number) for number in range(size)]
     failing = _store_history(stored, now, chance)
     pausing.pause_failing_tasks({failing[-1].pk: (12, "HTTP 404")})
@@ -105,6 +115,38 @@ def store(*, size: int = 300) -> Demo:
     rollups.keep_rollups(now=now, pause=lambda _: None)
     run = Run.objects.filter(task=failing[0], state=RunState.FAILED)
     return Demo(ann, failing[0], run.order_by("-scheduled_for")[0])
+
+
+def _store_calendars(user: User, now: datetime) -> None:
+    """Two calendars, and a task that leaves the days of one out and waits for the other."""
+    holidays = {"holidays": {"country": "DE", "subdivision": "BE"}}
+    weekend = {"weekdays": ["sat", "sun"]}
+    window = {
+        "from": (now + 9 * DAY).date().isoformat(),
+        "to": (now + 12 * DAY).date().isoformat(),
+    }
+    for name, content in (
+        ("de-holidays", holidays | weekend),
+        ("year-end-freeze", {"ranges": [window]}),
+    ):
+        wanted = CalendarContent("Europe/Berlin", EMPTY_CONTENT | content)
+        calendars.create_calendar(user, name, wanted, now=now)
+    choice = CalendarChoice(
+        exclude=("de-holidays",),
+        on_excluded=OnExcluded.NEXT_BUSINESS_DAY,
+        hold=("year-end-freeze",),
+        pace="20/minute",
+    )
+    spec = TaskSpec(
+        Surface.TASKS,
+        "https://billing.example.com/hooks/payroll",
+        Cron("0 9 * * *", "Europe/Berlin"),
+        '{"dry_run": false}',
+        name="payroll: send",
+        tags=("billing",),
+        calendars=choice,
+    )
+    tasks.create_task(user, spec, now=now)
 
 
 def _store_task(

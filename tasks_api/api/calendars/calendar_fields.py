@@ -11,6 +11,7 @@ from tasks_api.domain.day_sets import WEEKDAYS
 from tasks_api.domain.exceptions import InvalidTask
 from tasks_api.domain.timestamps import format_timestamp
 from tasks_api.models import Calendar, CalendarVersion
+from tasks_api.services.calendar_effects import CalendarEffect, TaskEffect
 from tasks_api.services.calendars import CalendarContent, CalendarDay
 
 MAX_CALENDAR_NAME_LENGTH = 100
@@ -19,6 +20,8 @@ FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
 MAX_DAYS = 3660
 _RANGE = known_fields.KnownFields(dict.fromkeys(("from", "to"), known_fields.NO_FIELDS))
 DEFAULT_DAYS = 366
+# The changed tasks that a preview names.
+MAX_NAMED_TASKS = 100
 
 
 def read_name(value: object) -> str:
@@ -176,4 +179,30 @@ def render_day(each: CalendarDay) -> dict[str, Any]:
         "day": each.day.isoformat(),
         "whole": each.is_whole,
         "holiday": each.holiday,
+    }
+
+
+def render_effect(effect: CalendarEffect) -> dict[str, Any]:
+    return {
+        "task_count": effect.tasks,
+        "compared": effect.compared,
+        "until": format_timestamp(effect.until),
+        "changed": len(effect.changed),
+        "dropped": effect.dropped,
+        "added": effect.added,
+        "held": effect.held,
+        "released": effect.released,
+        "effects": [_render_task(each) for each in effect.changed[:MAX_NAMED_TASKS]],
+    }
+
+
+def _render_task(each: TaskEffect) -> dict[str, Any]:
+    return {
+        "id": str(each.task_id),
+        "name": each.name,
+        "dropped": each.dropped,
+        "added": each.added,
+        "held": each.held,
+        "released": each.released,
+        "over": each.is_over,
     }

@@ -18,13 +18,14 @@ from tasks_api.api.calendars.calendar_fields import (
     read_name,
     render_calendar,
     render_day,
+    render_effect,
     render_version,
 )
 from tasks_api.api.errors import FormatView
 from tasks_api.api.pagination import page_of, read_id
 from tasks_api.domain.calendar_files import read_file
 from tasks_api.models import Calendar
-from tasks_api.services import calendars
+from tasks_api.services import calendar_effects, calendars
 
 
 class CalendarView(FormatView):
@@ -101,6 +102,16 @@ class CalendarDays(CalendarView):
         days = calendars.covered_days(version, first, last)
         shown = {"version": version.number, "zone": version.zone}
         return Response({**shown, "days": [render_day(each) for each in days]})
+
+
+class PreviewCalendar(CalendarView):
+    for_tenant_admins: ClassVar = True
+
+    @schema.preview_calendar
+    def post(self, request: Request, name: str) -> Response:
+        content, now = read_content(fields.require_object(request.data)), clock.now()
+        effect = calendar_effects.preview_change(self.user, name, content, now=now)
+        return Response(render_effect(effect))
 
 
 class ImportCalendar(CalendarView):

@@ -13,6 +13,7 @@ from tasks_api.api.calendars.calendar_fields import (
     MAX_CALENDAR_NAME_LENGTH,
     MAX_DATES,
     MAX_DAYS,
+    MAX_NAMED_TASKS,
     MAX_RANGES,
 )
 from tasks_api.api.openapi import count, text
@@ -29,6 +30,7 @@ from tasks_api.api.tenant_openapi import (
 )
 from tasks_api.domain.calendar_files import MAX_FILE_LENGTH
 from tasks_api.domain.day_sets import WEEKDAYS
+from tasks_api.services.calendar_effects import MAX_FIRE_TIMES
 
 _DAY = text("A day, such as 2026-12-24.", format="date")
 _CONTENT_IN: dict[str, Any] = {
@@ -131,6 +133,35 @@ _DAYS_OUT = closed(
                 "description": "Whether the calendar has the whole day, and not a part.",
             },
             holiday=text("The name of the holiday, if it is one.", nullable=True),
+        ),
+    },
+)
+_EFFECTS = {
+    "dropped": count("Fire times that go away; one that moves goes away and comes."),
+    "added": count("Fire times that come."),
+    "held": count("Fire times whose runs would wait, and do not now."),
+    "released": count("Fire times whose runs wait now, and would not."),
+}
+_EFFECT_OUT = closed(
+    task_count=count("How many tasks follow the calendar."),
+    compared=count(
+        "How many of them were compared: as many as a second is enough for."
+    ),
+    until=text("Fire times up to this moment were compared."),
+    changed=count("How many tasks have other fire times, or other waits."),
+    **_EFFECTS,
+    effects={
+        "type": "array",
+        "maxItems": MAX_NAMED_TASKS,
+        "description": f"The first {MAX_NAMED_TASKS} tasks that change.",
+        "items": closed(
+            id=text("The id of the task.", format="uuid"),
+            name=text("Its name; empty if it has none."),
+            **_EFFECTS,
+            over={
+                "type": "boolean",
+                "description": "Whether no fire time is left to it in this time.",
+            },
         ),
     },
 )
@@ -293,6 +324,41 @@ list_calendar_days = _describe(
             f"{MAX_DAYS}.",
         ),
     ],
+)
+preview_calendar = _describe(
+    "preview_calendar",
+    "Preview a change",
+    "Takes what a change of the calendar takes, changes nothing, and returns what the change "
+    "would do to the coming fire times of the tasks that follow it: those of a year, and at "
+    f"most {MAX_FIRE_TIMES} of each task. Paused tasks count as if they went on.",
+    {
+        200: openapi.response(
+            _EFFECT_OUT,
+            {
+                "task_count": 12,
+                "compared": 12,
+                "until": "2027-11-30T08:00:00Z",
+                "changed": 1,
+                **dict.fromkeys(_EFFECTS, 0),
+                "dropped": 1,
+                "effects": [
+                    {
+                        "id": "01a1fc25-cc90-73cc-897d-06cb540be56b",
+                        "name": "reports/daily",
+                        **dict.fromkeys(_EFFECTS, 0),
+                        "dropped": 1,
+                        "over": False,
+                    }
+                ],
+            },
+            "What the change would do.",
+        ),
+        400: _BAD,
+        404: _NO_CALENDAR,
+        413: TOO_LARGE,
+    },
+    parameters=[_PATH],
+    **with_body(_CHANGE_IN, _CONTENT),
 )
 import_calendar = _describe(
     "import_calendar",

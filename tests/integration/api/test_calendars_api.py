@@ -72,8 +72,9 @@ def test_members_read_calendars_and_do_not_write_them(
     assert member.post("/calendars/", CLOSED, format="json").status_code == 403
     assert member.put("/calendars/closed", {}, format="json").status_code == 403
     assert member.delete("/calendars/closed").status_code == 403
-    answer = member.post("/calendars/closed/import", {"ics": ""}, format="json")
-    assert answer.status_code == 403
+    for path, body in (("import", {"ics": ""}), ("preview", {})):
+        answer = member.post(f"/calendars/closed/{path}", body, format="json")
+        assert answer.status_code == 403
 
 
 def test_another_tenant_reaches_no_calendar(
@@ -85,6 +86,8 @@ def test_another_tenant_reaches_no_calendar(
         assert foreign_admin.get(f"/calendars/closed{path}").status_code == 404
     assert foreign_admin.put("/calendars/closed", {}, format="json").status_code == 404
     assert foreign_admin.delete("/calendars/closed").status_code == 404
+    preview = foreign_admin.post("/calendars/closed/preview", {}, format="json")
+    assert preview.status_code == 404
     assert foreign_admin.get("/calendars/").json() == {"calendars": []}
     answer = foreign_admin.post(
         "/tasks/", {**CRON, "calendars": {"exclude": ["closed"]}}, format="json"
@@ -211,6 +214,27 @@ def test_an_event_file_becomes_dates_and_ranges(admin: APIClient) -> None:
         {"from": "2030-03-01T21:00:00Z", "to": "2030-03-02T05:00:00Z"}
     ]
     assert answer.json()["weekdays"] == ["sat", "sun"]
+
+
+def test_a_preview_says_what_a_change_would_do(admin: APIClient) -> None:
+    make_calendar(admin, dates=[], ranges=[], weekdays=[], holidays=None)
+    body = {**CRON, "calendars": {"exclude": ["closed"]}, "name": "nightly"}
+    task = admin.post("/tasks/", body, format="json").json()
+    wrong = {"weekdays": ["someday"]}
+
+    answer = admin.post(
+        "/calendars/closed/preview/", {"weekdays": ["sat"]}, format="json"
+    )
+    refused = admin.post("/calendars/closed/preview/", wrong, format="json")
+
+    found = answer.json()
+    assert (found["task_count"], found["compared"], found["changed"]) == (1, 1, 1)
+    [effect] = found["effects"]
+    assert (effect["id"], effect["name"]) == (task["id"], "nightly")
+    assert found["dropped"] == effect["dropped"] > 0
+    assert (found["added"], found["held"], found["released"]) == (0, 0, 0)
+    assert refused.status_code == 400
+    assert Calendar.objects.get().version == 1
 
 
 def test_a_file_that_is_none_changes_nothing(admin: APIClient) -> None:

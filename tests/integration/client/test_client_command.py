@@ -267,6 +267,8 @@ def test_an_administrator_manages_calendars(
     assert shell.json("calendars", "import", "closed", str(file))["dates"] == [
         "2027-01-04"
     ]
+    plan = shell("calendars", "change", "closed", "--weekday", "sat", "--plan")
+    assert plan.startswith("0 of 0 tasks change before ")
     changed = shell.json(
         "calendars", "change", "closed", "-d", '{"dates": ["2027-02-01"]}'
     )

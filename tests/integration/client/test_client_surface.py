@@ -174,6 +174,7 @@ CALLS: dict[str, Call] = {
     "create_calendar": lambda c: c.create_calendar("a", **CONTENT),
     "get_calendar": lambda c: c.get_calendar("a"),
     "change_calendar": lambda c: c.change_calendar("a", **CONTENT),
+    "preview_calendar": lambda c: c.preview_calendar("a", **CONTENT),
     "remove_calendar": lambda c: c.remove_calendar("a"),
     "import_calendar": lambda c: c.import_calendar("a", "BEGIN:VCALENDAR"),
     "list_calendar_versions": lambda c: next(c.list_calendar_versions("a")),

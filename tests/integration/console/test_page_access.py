@@ -12,8 +12,9 @@ from accounts import services
 from accounts.models import Invitation, Role, Token, User
 from console.urls import urlpatterns
 from scheduler_service.http.csp import STRICT_PAGE_POLICY
-from tasks_api.models import Channel, Lane, NotificationRule
+from tasks_api.models import Calendar, Channel, Lane, NotificationRule
 from tests.conftest import MakeTask
+from tests.integration.support.calendars import make_calendar
 from tests.integration.support.lane_rows import make_lane
 from tests.integration.support.logins import browser_of
 from tests.integration.support.notices import make_channel, make_rule
@@ -33,6 +34,8 @@ ARGUMENTS = {
     "token_id": str(uuid4()),
     "channel_id": str(uuid4()),
     "rule_id": str(uuid4()),
+    "backfill_id": str(uuid4()),
+    "calendar": "holidays",
     "action": "pause",
     "lane": "crm",
     "verb": "pause",
@@ -82,6 +85,10 @@ FOR_ADMINS = {
     "console-pause-lane",
     "console-resume-lane",
     "console-remove-lane",
+    "console-new-calendar",
+    "console-edit-days",
+    "console-import-days",
+    "console-remove-days",
 }
 READ_BY_ADMINS = {
     "console-audit",
@@ -96,6 +103,9 @@ READ_BY_ADMINS = {
     "console-new-lane",
     "console-edit-lane",
     "console-pause-lane",
+    "console-new-calendar",
+    "console-edit-days",
+    "console-import-days",
 }
 CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-first-call",
@@ -108,6 +118,7 @@ CHANGES = (FOR_ADMINS - READ_BY_ADMINS) | {
     "console-requeue",
     "console-delete-message",
     "console-change-tasks",
+    "console-cancel-backfill",
 }
 
 
@@ -204,12 +215,14 @@ def test_what_another_tenant_has_is_not_found(
     services.add_user(stranger.tenant, "zoe")
     names = route.pattern.regex.groupindex
     channel = make_channel(stranger)
+    make_calendar(stranger, "holidays")
     ids = {
         "name": "zoe",
         "invitation_id": str(invitation_of(stranger).uuid),
         "channel_id": str(channel.pk),
         "rule_id": str(make_rule(stranger, channel, "run.failed").pk),
         "lane": make_lane(stranger).name,
+        "calendar": "holidays",
     }
     path = reverse(name_of(route), kwargs={name: ids[name] for name in names})
 
@@ -222,6 +235,7 @@ def test_what_another_tenant_has_is_not_found(
     assert Invitation.objects.get().revoked_at is None
     assert (Channel.objects.count(), NotificationRule.objects.count()) == (1, 1)
     assert Lane.objects.get().paused_at is None
+    assert Calendar.objects.get().version == 1
 
 
 def invitation_of(user: User) -> Invitation:

@@ -17,10 +17,15 @@ from accounts.models import AuditEntry, Role, Tenant, User
 from tasks_api.domain.specs import Surface
 from tasks_api.models import Run, Task
 from tests.conftest import ClientFor, MakeTask
+from tests.integration.support.task_forms import (
+    NEW,
+    edit_path,
+    form_values,
+    values_of,
+)
 
 pytestmark = pytest.mark.django_db
 
-NEW = "/app/tasks/new/"
 CRON = {
     "schedule": "cron",
     "cron": "30 2 * * *",
@@ -49,6 +54,8 @@ FULL = CRON | {
     "pause_after_failures": "3",
     "start_datetime": "2090-01-01T00:00",
     "deadline": "60",
+    "max_runs": "5",
+    "stop_on_success": "on",
 }
 
 
@@ -66,17 +73,6 @@ def shown(api: APIClient, task: Task) -> dict[str, Any]:
 
 def text_of(answer: Any) -> str:
     return str(answer.content.decode())
-
-
-def edit_path(task: Task) -> str:
-    return f"/app/tasks/{task.pk}/edit/"
-
-
-def values_of(browser: Client, path: str) -> dict[str, str]:
-    """What the form sends if nobody edits it."""
-    form = browser.get(path).context["form"]
-    values = {field.name: field.value() for field in form}
-    return {name: "" if value is None else str(value) for name, value in values.items()}
 
 
 # Make a task.
@@ -119,7 +115,8 @@ def test_every_field_of_the_form_reaches_the_task(
     assert found["long_work"] == {"deadline": 60}
     names = {"timeout_seconds": 20, "expected_status": "200-299", "overlap": "skip"}
     more = {"misfire": "all", "catchup_window": 600, "spread": 60}
-    assert found.items() >= (names | more | {"pause_after_failures": 3}).items()
+    ends = {"pause_after_failures": 3, "max_runs": 5, "stop_on_success": True}
+    assert found.items() >= (names | more | ends).items()
 
 
 def test_a_form_that_is_sent_twice_makes_one_task(browser: Client) -> None:
@@ -155,6 +152,11 @@ def test_a_form_that_is_sent_twice_makes_one_task(browser: Client) -> None:
         ({"expected_status": "fine"}, "expected_status", "status codes"),
         ({"tags": "x" * 101}, "tags", "1 to 100 characters"),
         ({"queue": "jobs"}, "queue", "either a url or a queue"),
+        ({"max_runs": "0"}, "max_runs", "from 1 to"),
+        ({"schedule": "rrule", "rrule": ""}, "rrule", "This is needed."),
+        ({"schedule": "rrule", "rrule": "RRULE:FREQ=NEVER"}, "rrule", "FREQ"),
+        ({"schedule": "rrule", "rrule": "FREQ=DAILY"}, "rrule", "needs a DTSTART"),
+        ({"pace": "20/minute"}, "pace", "goes with a calendar"),
     ],
 )
 def test_a_wrong_field_is_named_beside_it(
@@ -307,7 +309,7 @@ def test_a_form_that_nobody_edits_changes_nothing(
     task, api = Task.objects.get(), client_for(user)
     before = shown(api, task)
 
-    answer = browser.post(edit_path(task), values_of(browser, edit_path(task)))
+    answer = browser.post(edit_path(task.pk), values_of(browser, edit_path(task.pk)))
 
     assert answer["Location"] == f"/app/tasks/{task.pk}/"
     assert shown(api, task) == before
@@ -321,7 +323,7 @@ def test_an_edit_changes_what_it_says_and_keeps_the_secrets(
     browser.post(NEW, FULL | {"url": "https://ann:hunter2@example.com/"})
     task = Task.objects.get()
     sealed = (task.url, task.request)
-    form = values_of(browser, edit_path(task)) | {
+    form = values_of(browser, edit_path(task.pk)) | {
         "cron": "0 4 * * *",
         "tags": "",
         "max_attempts": "",
@@ -333,7 +335,7 @@ def test_an_edit_changes_what_it_says_and_keeps_the_secrets(
     }
 
     assert "hunter2" not in str(form)
-    answer = browser.post(edit_path(task), form)
+    answer = browser.post(edit_path(task.pk), form)
 
     assert answer.status_code == 302
     changed = Task.objects.get()
@@ -345,12 +347,12 @@ def test_an_edit_changes_what_it_says_and_keeps_the_secrets(
 def test_a_schedule_becomes_one_of_another_kind(browser: Client) -> None:
     browser.post(NEW, EVERY)
     task = Task.objects.get()
-    form = values_of(browser, edit_path(task))
+    form = values_of(browser, edit_path(task.pk))
 
-    browser.post(edit_path(task), form | CRON)
+    browser.post(edit_path(task.pk), form | CRON)
     assert Task.objects.get().cron_zone == "Europe/Berlin"
-    form = values_of(browser, edit_path(task))
-    browser.post(edit_path(task), form | ONCE)
+    form = values_of(browser, edit_path(task.pk))
+    browser.post(edit_path(task.pk), form | ONCE)
 
     assert Task.objects.get().once_at is not None
 
@@ -360,15 +362,15 @@ def test_an_edit_warns_of_what_somebody_changed_meanwhile(
 ) -> None:
     browser.post(NEW, CRON)
     task = Task.objects.get()
-    form = values_of(browser, edit_path(task)) | {"name": "mine"}
+    form = values_of(browser, edit_path(task.pk)) | {"name": "mine"}
     client_for(user).patch(f"/tasks/id/{task.pk}", {"name": "theirs"}, format="json")
 
-    warned = browser.post(edit_path(task), form)
+    warned = browser.post(edit_path(task.pk), form)
 
     assert "ann@Alpha changed this task" in text_of(warned)
     assert Task.objects.get().name == "theirs"
-    again = {field.name: field.value() or "" for field in warned.context["form"]}
-    browser.post(edit_path(task), again)
+    again = form_values(warned.context["form"])
+    browser.post(edit_path(task.pk), again)
     assert Task.objects.get().name == "mine"
 
 
@@ -376,9 +378,9 @@ def test_a_preview_of_an_edit_shows_the_command_of_the_change(
     browser: Client, make_task: MakeTask
 ) -> None:
     task = make_task(name="a")
-    form = values_of(browser, edit_path(task)) | {"name": "b", "action": "preview"}
+    form = values_of(browser, edit_path(task.pk)) | {"name": "b", "action": "preview"}
 
-    text = text_of(browser.post(edit_path(task), form))
+    text = text_of(browser.post(edit_path(task.pk), form))
 
     assert "-X PATCH" in text
     assert "{&quot;name&quot;: &quot;b&quot;}" in text
@@ -391,9 +393,9 @@ def test_a_task_of_another_format_is_changed_by_its_client(
     task = make_task(surface=Surface.TIMERS)
 
     assert "This timer is changed by its client" in text_of(
-        browser.get(edit_path(task))
+        browser.get(edit_path(task.pk))
     )
-    browser.post(edit_path(task), CRON)
+    browser.post(edit_path(task.pk), CRON)
     assert Task.objects.get().surface == Surface.TIMERS
 
 
@@ -401,7 +403,7 @@ def test_a_task_of_another_format_is_changed_by_its_client(
 def test_a_task_of_somebody_else_is_not_found(
     browser: Client, colleague: User, make_task: MakeTask, method: str
 ) -> None:
-    path = edit_path(make_task(colleague))
+    path = edit_path(make_task(colleague).pk)
 
     assert getattr(browser, method)(path, CRON).status_code == 404
 
@@ -432,7 +434,7 @@ def test_a_form_takes_as_few_statements_with_many_tasks(
 
 def statements(browser: Client, task: Task) -> int:
     with CaptureQueriesContext(connection) as counted:
-        browser.get(edit_path(task))
+        browser.get(edit_path(task.pk))
         browser.post(NEW, CRON | {"action": "preview"})
     return len(counted)
 
@@ -445,8 +447,7 @@ def test_a_form_keeps_a_spread_that_the_service_chose(
     before = shown(client_for(user), task)
     edit = f"/app/tasks/{task.pk}/edit/"
 
-    form = browser.get(edit).context["form"]
-    values = {name: form[name].value() or "" for name in form.fields}
+    values = values_of(browser, edit)
     browser.post(edit, values | {"name": "renamed"})
 
     assert values["spread"] == "auto"

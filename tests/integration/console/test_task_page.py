@@ -23,6 +23,7 @@ from tasks_api.services.pausing import Hold
 from tests.conftest import ClientFor, MakeTask
 from tests.integration.support.calendars import make_calendar
 from tests.integration.support.stored_runs import hourly_task, store_run
+from tests.integration.support.task_forms import values_of
 from tests.integration.support.task_pages import (
     HTMX,
     TASKS,
@@ -292,9 +293,7 @@ def test_the_pages_show_what_controls_a_task(
 
     shown, listed = page_of(member, task), text_of(member, TASKS)
     path = f"{TASKS}{task.pk}/edit/"
-    form = member.get(path).context["form"]
-    values = {field.name: field.value() for field in form}
-    given = {name: value for name, value in values.items() if value is not None}
+    given = values_of(member, path)
     edited = member.post(
         path, {**given, "action": "preview"}, headers=HTMX
     ).content.decode()
@@ -311,6 +310,8 @@ def test_the_pages_show_what_controls_a_task(
     assert "It ends after 5 runs of its schedule." in shown
     assert "It ends after the first run of its schedule that succeeds." in shown
     assert "its runs wait, and go at a pace of 20 a minute after it." in shown
+    for name in ("de-holidays", "freeze"):
+        assert f'href="/app/calendars/{name}">{name}</a>' in shown
     assert words in edited
     assert member.post(path, given).status_code == 302
     Task.objects.get(calendars=task.calendars, lane_name="crm", max_runs=5)

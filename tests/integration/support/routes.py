@@ -90,7 +90,7 @@ ACCESS |= {"channels", "channel", "test-channel", "rules", "rule"}
 ACCESS |= {"calendars", "calendar", "calendar-versions", "calendar-days"}
 
 
-ACCESS |= {"import-calendar"}
+ACCESS |= {"import-calendar", "preview-calendar"}
 # The same; test_lanes_api.py says it.
 ACCESS |= {"lanes", "lane", "pause-lane", "resume-lane"}
 ACCESS |= {"lane-forecast"}

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from scheduler_client.bulk_models import ChangePlan, NamedTask, SelectedTasks
-from scheduler_client.calendar_models import Calendar, CalendarDay, CalendarVersion
+from scheduler_client.calendar_models import (
+    Calendar,
+    CalendarDay,
+    CalendarEffect,
+    CalendarVersion,
+)
 from scheduler_client.client import Client
 from scheduler_client.errors import (
     ApiError,
@@ -68,6 +73,7 @@ __all__ = [
     "BadSignature",
     "Calendar",
     "CalendarDay",
+    "CalendarEffect",
     "CalendarVersion",
     "ChangePlan",
     "Channel",

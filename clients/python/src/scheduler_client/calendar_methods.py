@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from scheduler_client.calendar_models import Calendar, CalendarDay, CalendarVersion
+from scheduler_client.calendar_models import (
+    Calendar,
+    CalendarDay,
+    CalendarEffect,
+    CalendarVersion,
+)
 from scheduler_client.connection import MAX_PAGE_SIZE, ConnectionOwner
 from scheduler_client.decoding import decode
 from scheduler_client.encoding import quote_segment
@@ -35,6 +40,14 @@ class CalendarMethods(ConnectionOwner):
             "PUT", _path(calendar), body=content, idempotent=True
         )
         return decode(Calendar, response.body)
+
+    def preview_calendar(
+        self, calendar: CalendarOrName, **content: Any
+    ) -> CalendarEffect:
+        """Say what a change would do to the fire times of tasks; it changes nothing."""
+        path = f"{_path(calendar)}preview/"
+        response = self._connection.post(path, content, idempotent=True)
+        return decode(CalendarEffect, response.body)
 
     def import_calendar(self, calendar: CalendarOrName, ics: str) -> Calendar:
         """Replace the dates and ranges of a calendar by the events of a file."""

@@ -41,6 +41,22 @@ class CalendarVersion:
 
 
 @dataclass(frozen=True)
+class CalendarEffect:
+    """What a change would do to fire times. `effects` has the first tasks that change."""
+
+    task_count: int
+    compared: int
+    until: datetime
+    changed: int
+    dropped: int
+    added: int
+    held: int
+    released: int
+    effects: list[Mapping[str, Any]]
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
 class CalendarDay:
     """A day that a calendar has, as `2026-12-24`, whole or in part."""
 

@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from scheduler_client import documents, formatting, task_files
-from scheduler_client.calendar_models import Calendar
+from scheduler_client.calendar_models import Calendar, CalendarEffect
 from scheduler_client.cli.commands import CommandGroup, Options, UsageError
 from scheduler_client.cli.output import succeed
 from scheduler_client.cli.task_fields import to_path
@@ -32,6 +32,9 @@ def add_commands(root: CommandGroup) -> None:
         parser = group.add_command(name, command, text)
         _add_name(parser)
         _add_content(parser)
+        if name == "change":
+            text = "show what would change, and change nothing"
+            parser.add_argument("--plan", action="store_true", help=text)
     parser = group.add_command("days", list_days, "list the days of a calendar")
     _add_name(parser)
     parser.add_argument("--from", dest="since", metavar="DAY", help="default: today")
@@ -104,6 +107,9 @@ def create_calendar(client: Client, options: Options) -> int:
 
 
 def change_calendar(client: Client, options: Options) -> int:
+    if options.plan:
+        effect = client.preview_calendar(options.name, **_content(options))
+        return _print_effect(options, effect)
     changed = client.change_calendar(options.name, **_content(options))
     return _print(options, changed)
 
@@ -145,6 +151,18 @@ def _day(text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text} is no day such as 2026-12-24") from None
+
+
+def _print_effect(options: Options, effect: CalendarEffect) -> int:
+    counts = ("dropped", "added", "held", "released")
+    total = ("all", *(getattr(effect, name) for name in counts))
+    rows = [
+        (each["name"] or each["id"], *(each[name] for name in counts))
+        for each in effect.effects
+    ]
+    lines = formatting.format_table(("task", *counts), [*rows, total])
+    said = f"{effect.changed} of {effect.compared} tasks change before {effect.until}"
+    return succeed(options, effect.raw, said, *lines)
 
 
 def _print(options: Options, calendar: Calendar) -> int:
