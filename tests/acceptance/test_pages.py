@@ -42,7 +42,12 @@ _SYSTEMD = "changes the machine; tests/architecture/test_systemd.py checks the u
 _PROXY = "changes the machine; test_proxies.py starts nginx with this file"
 _SENTINEL = "fixed ports; test_sentinel.py runs Redis, a replica and Sentinels"
 _PIP = "would change the environment of the tests, which has it already"
+_TWO_DATABASES = "takes a second database; tests/integration/moving runs it"
 NOT_RUN = {
+    "python manage.py move_tenant acme --to postgresql://scheduler:…@db7:5432/scheduler": _TWO_DATABASES,
+    "python manage.py move_tenant acme --to postgresql://scheduler:…@db7:5432/scheduler --abort": _TWO_DATABASES,
+    "python manage.py export_tenant acme acme-….zip": _TWO_DATABASES,
+    "python manage.py import_tenant acme-….zip": _TWO_DATABASES,
     "docker build --tag registry.example.org/scheduler-service:1 .": _DOCKER,
     "docker push registry.example.org/scheduler-service:1": _DOCKER,
     "kubectl create namespace scheduler": _CLUSTER,

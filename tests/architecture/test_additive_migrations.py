@@ -58,6 +58,12 @@ ALLOWED: dict[tuple[str, str], str] = {
         "It says how full new pages of tasks become. No row is written, and no reader or "
         "writer is held up."
     ),
+    ("accounts.0007_frozen_tenants", "RunSQL"): (
+        "A trigger refuses entries of the audit log of tenants that move, and no other."
+    ),
+    ("tasks_api.0029_parked_tasks_and_runs", "RunSQL"): (
+        "A partition is attached that has no rows, beside reads and writes of the others."
+    ),
     ("tasks_api.0018_runs_in_lanes", "RunSQL"): (
         "Indexes of live runs, which are few, are made anew in a moment."
     ),

@@ -29,8 +29,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^ *\$ python manage\.py (.+)$", re.MULTILINE)
-# Asks processes, which tests/acceptance/test_run.py starts.
-ELSEWHERE = {"probe"}
+ELSEWHERE = {
+    # Asks processes, which tests/acceptance/test_run.py starts.
+    "probe",
+    # Take a second database, as the tests in tests/integration/moving have it.
+    "forget_moved_tenant",
+    "number_rows",
+}
 # What takes a shell, or a secret that only the reader has, is run by
 # tests/acceptance/test_pages.py.
 TAKES_MORE = re.compile("…|<")
