@@ -12,10 +12,11 @@ import base64
 import hashlib
 import hmac
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -180,26 +181,33 @@ def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
         raise MoveRefused(FORGED)
 
 
+# What zipfile raises when a file is damaged, in one place or the other.
+DAMAGES = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[ArchiveSource]:
     """A tenant in a file, all of which was verified. Raises MoveRefused."""
-    try:
-        with zipfile.ZipFile(path) as archive:
+    if not path.is_file():
+        raise MoveRefused(f"There is no file {path}.")
+    with ExitStack() as opened:
+        try:
+            archive = opened.enter_context(zipfile.ZipFile(path))
             source = _open(archive)
             source.verify()
-            yield source
-    except FileNotFoundError:
-        raise MoveRefused(f"There is no file {path}.") from None
-    except (
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        encryption.Undecryptable,
-    ) as error:
-        raise MoveRefused(f"{UNREADABLE} ({error})") from None
+        except DAMAGES as error:
+            raise MoveRefused(f"{UNREADABLE} ({error})") from None
+        yield source
 
 
 def _open(archive: zipfile.ZipFile) -> ArchiveSource:

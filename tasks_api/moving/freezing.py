@@ -59,7 +59,11 @@ def freeze(tenant: Tenant, destination: str, move_id: uuid.UUID) -> Freeze:
 
     Raises MoveRefused if it is frozen for another destination.
     """
-    values = {"tenant": tenant.pk, "destination": destination, "move": move_id}
+    values: dict[str, Any] = {
+        "tenant": tenant.pk,
+        "destination": destination,
+        "move": move_id,
+    }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statements.LET_MOVE)
         if tenant.frozen_at is None:
@@ -167,7 +171,7 @@ def _repeat(statement: str, tenant_id: int) -> None:
             changed = cursor.rowcount
 
 
-def _fetch(statement: str, **values: object) -> list[tuple[Any, ...]]:
+def _fetch(statement: str, **values: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())

@@ -59,11 +59,13 @@ class Source(Protocol):
 
     traveller: Traveller
     schema: Schema
-    parts: Sequence[Part]
     account: AccountTotals
     # The fire time of the oldest run; None without runs.
     oldest_run: datetime | None
     run_key: bytes
+
+    @property
+    def parts(self) -> Sequence[Part]: ...
 
     def read(self, part: Part) -> Iterator[bytes]:
         """Yield the rows of a part in PostgreSQL's binary format of COPY."""

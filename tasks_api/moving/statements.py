@@ -72,7 +72,7 @@ UNPARK_TASKS = """
 """
 
 _NAMES = ", ".join(
-    field.column for field in Run._meta.concrete_fields if field.column != "stage"
+    str(field.column) for field in Run._meta.concrete_fields if field.column != "stage"
 )
 
 

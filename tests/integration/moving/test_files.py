@@ -62,7 +62,7 @@ def test_an_export_is_taken_back(alpha: Tenant, tmp_path: Path) -> None:
     assert read_state(alpha) == before
 
 
-def refuse(other: OtherDatabase, file: Path, match: str = "") -> None:
+def refuse(other: OtherDatabase, file: Path, match: str = r"\w") -> None:
     with other.here():
         before = count_rows()
         with pytest.raises(MoveRefused, match=match):
@@ -92,15 +92,14 @@ def test_a_file_that_is_none_of_ours_is_refused(
     refuse(other, file, "SECRET_KEY")
 
 
-@pytest.mark.parametrize("seed", range(3))
 def test_a_file_with_a_changed_byte_stores_nothing_or_all(
-    alpha: Tenant, other: OtherDatabase, tmp_path: Path, seed: int
+    alpha: Tenant, other: OtherDatabase, tmp_path: Path
 ) -> None:
     file, bad = tmp_path / "alpha.zip", tmp_path / "bad.zip"
     files.export_tenant(alpha, file, ignore)
-    whole, dice = file.read_bytes(), random.Random(seed)
+    whole, dice = file.read_bytes(), random.Random(7)
 
-    for _ in range(30):
+    for _ in range(60):
         changed = bytearray(whole)
         changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
         bad.write_bytes(changed)
