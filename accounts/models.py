@@ -68,6 +68,17 @@ class Tenant(QuotaColumns):
         validators=[MinValueValidator(1), MaxValueValidator(MAX_RETENTION_DAYS)],
         help_text="Days that its history is kept; empty is the setting.",
     )
+    # Since this moment nothing of the tenant changes here or is sent from here, because it
+    # moves to another database, or has moved; null: it is at home here.
+    frozen_at = models.DateTimeField(null=True, editable=False)
+    # The name of that database, or of the file with which the tenant travels.
+    moves_to = models.CharField(
+        max_length=255, blank=True, default="", db_default="", editable=False
+    )
+    # The move that froze the tenant here, or that brought it here.
+    move_id = models.UUIDField(null=True, editable=False)
+    # When the tenant began to live in the other database; its rows here are waste.
+    moved_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

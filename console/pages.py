@@ -40,6 +40,10 @@ View = Callable[..., HttpResponseBase]
 NOT_FOUND = (Http404, TaskNotFound, RunNotFound, MessageNotFound, LaneNotFound)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 READ_ONLY = "You may read what your tenant has, and no more."
+MOVES = (
+    "Your tenant moves to another place at this moment, and nothing of it changes "
+    "meanwhile. Try again in a minute."
+)
 
 
 class MemberRequest(HttpRequest):
@@ -117,6 +121,8 @@ def for_members(view: View) -> View:
         scope = scope_of_role(user)
         if request.method not in SAFE_METHODS and not scope.covers(Scope.WRITE):
             raise PermissionDenied(READ_ONLY)
+        if request.method not in SAFE_METHODS and user.tenant.frozen_at is not None:
+            raise PermissionDenied(MOVES)
         user.reaches_tenant = reaches_tenant(user, scope)
         request.tenant = user.tenant
         return view(request, *args, **kwargs)

@@ -32,6 +32,9 @@ class LockKind(StrEnum):
     QUOTA = "quota of tasks"
     # A lane.
     ADMISSION = "admission to a lane"
+    # A tenant. The process that moves it holds the lock, at the source for its session and
+    # at the target for the transaction in which the tenant arrives.
+    MOVE = "move of a tenant"
     # A calendar. Who writes references to its version shares the lock; who makes a new
     # version holds it alone.
     CALENDAR = "versions of a calendar"

@@ -10,7 +10,9 @@ from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.log import log_response
+from psycopg.errors import CannotConnectNow
 from rest_framework.exceptions import APIException
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView, set_rollback
@@ -51,6 +53,7 @@ from tasks_api.domain.exceptions import (
     TaskAccessDenied,
     TaskBusy,
     TaskNotFound,
+    TenantFrozen,
     VersionConflict,
 )
 from tasks_api.domain.timestamps import format_optional_timestamp
@@ -81,6 +84,7 @@ HTTP_STATUS: dict[type[Exception], int] = {
     KeyReused: 422,
     TooMuch: 400,
     ScheduleError: 400,
+    TenantFrozen: 503,
 }
 
 # The steps that the schedules of one request may take to compute: enough for ten thousand
@@ -152,6 +156,8 @@ class FormatView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if isinstance(request.user, User) and _changes_tenant(self, request):
+            require_at_home(request.user)
         handler = getattr(self, str(request.method).lower(), None)
         if (operation := getattr(handler, "operation", None)) is not None:
             self.ignored_fields = known_fields.find_ignored_fields(operation, request)
@@ -203,11 +209,34 @@ class PlainTextErrorView(AnonymousAllowedView):
         )
 
 
+def _changes_tenant(view: FormatView, request: Request) -> bool:
+    """Whether a request changes what the tenant has, or leases it."""
+    method = str(request.method)
+    usual = Scope.READ if method in SAFE_METHODS else Scope.WRITE
+    return view.scopes.get(method, usual) != Scope.READ
+
+
+def _is_of_frozen_tenant(error: Exception) -> bool:
+    """Whether a trigger has refused a change whose request was let in before the freeze."""
+    is_outage = isinstance(error, OperationalError)
+    return is_outage and isinstance(error.__cause__, CannotConnectNow)
+
+
+def require_at_home(user: User) -> None:
+    """Raise TenantFrozen if the tenant of a caller moves to another database."""
+    if user.tenant is not None and user.tenant.frozen_at is not None:
+        raise TenantFrozen
+
+
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
     set_rollback()
+    if _is_of_frozen_tenant(exc):
+        exc = TenantFrozen()
     error, wait = _limit_attempts(_describe_error(exc), context["request"])
     if isinstance(exc, LimitReached) and exc.until is not None:
         wait = max(1.0, (exc.until - clock.now()).total_seconds())
+    if isinstance(exc, TenantFrozen):
+        wait = exc.retry_after
     view = context["view"]
     is_ours = isinstance(view, FormatView)
     response = view.render_error(error) if is_ours else _render_json(error)
@@ -215,7 +244,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse:
         response["Retry-After"] = str(ceil(wait))
     elif challenge := getattr(exc, "auth_header", None):
         response["WWW-Authenticate"] = challenge
-    if error.status >= 500:
+    if error.status >= 500 and not isinstance(exc, TenantFrozen):
         _log_failure(exc, response, context["request"])
     return response
 

@@ -191,6 +191,19 @@ class OutOfBounds(LimitReached):
         )
 
 
+class TenantFrozen(SchedulerError):
+    """The tenant moves to another database, or has moved; the caller may try again soon.
+
+    Then it reaches the tenant where that lives.
+    """
+
+    code = "tenant_moves"
+    retry_after = 5.0
+
+    def __init__(self) -> None:
+        super().__init__("The tenant moves to another place; try again soon")
+
+
 class CalendarNotFound(SchedulerError):
     """The tenant has no such calendar."""
 

@@ -66,6 +66,8 @@ class Stage(TextChoices):
     OVER = "over"
     # History of runs that were over long after their fire times.
     LATE = "late"
+    # Unfinished runs of a frozen tenant, which no worker takes and no beat looks after.
+    PARKED = "parked"
     # History in the table of a release before, from which housekeeping moves it.
     BEFORE = "before"
 

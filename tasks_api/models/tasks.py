@@ -200,6 +200,10 @@ class Task(ScheduleColumns):
     schedule_text = models.TextField(blank=True)
     # Null while the task is paused, or if it never fires again.
     next_fire_at = models.DateTimeField(null=True, editable=False)
+    # The tenant is frozen: the task never fires here, and is to fire at `parked_fire_at`
+    # where the tenant moves.
+    is_parked = models.BooleanField(default=False, db_default=False, editable=False)
+    parked_fire_at = models.DateTimeField(null=True, editable=False)
     # The newest fire time that was taken.
     last_fire_at = models.DateTimeField(null=True, editable=False)
     # The fire times after the next one, as far as they are computed, if its schedule is
@@ -247,6 +251,12 @@ class Task(ScheduleColumns):
             models.CheckConstraint(
                 name="task_that_ended_never_fires",
                 condition=Q(ended_at=None) | Q(next_fire_at=None),
+            ),
+            # Whatever forgets that a tenant is frozen fails, so that no fire time has a run
+            # on both sides of a move.
+            models.CheckConstraint(
+                name="task_that_is_parked_never_fires",
+                condition=Q(is_parked=False) | Q(next_fire_at=None),
             ),
             # Also read by a search for a task by its name.
             models.UniqueConstraint(
@@ -358,7 +368,8 @@ class Task(ScheduleColumns):
     @property
     def coming_fire_time(self) -> datetime | None:
         """Return the next fire time as clients see it."""
-        return self.next_fire_at if self.periodic_task.enabled else None
+        moment = self.parked_fire_at if self.is_parked else self.next_fire_at
+        return moment if self.periodic_task.enabled else None
 
 
 class TaskTally(CopiedTenant):

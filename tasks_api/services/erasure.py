@@ -87,6 +87,24 @@ def erase_user(
     accounts.delete_user(user)
 
 
+def erase_moved_tenant(tenant: Tenant, *, report: ReportProgress) -> None:
+    """Delete the rows of a frozen tenant that lives in another database.
+
+    Nothing of it is under way, and nobody is told that its tasks go.
+    """
+    tenant.channels.all().delete()
+    ids = list(Task.objects.filter(tenant=tenant).values_list("pk", flat=True))
+    for number, batch in enumerate(_batches(ids), start=1):
+        while _execute(DELETE_RUNS_OF_TASKS, batch) == BATCH_SIZE:
+            pass
+        _execute(DELETE_TASKS, batch)
+        report(f"{min(number * BATCH_SIZE, len(ids))} of {len(ids)} tasks are deleted.")
+    _erase_messages(tenant)
+    for user in tenant.users.order_by("pk"):
+        _erase_keys(user)
+    accounts.delete_tenant(tenant)
+
+
 def _erase_tasks(found: Iterable[UUID], report: ReportProgress) -> None:
     ids = list(found)
     for batch in _batches(ids):

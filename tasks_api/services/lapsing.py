@@ -51,7 +51,9 @@ def end_lapsed() -> bool:
 
 
 def _select_lapsed() -> list[int]:
-    rows = TokenBounds.objects.filter(ends_at__lte=Now(), lapsed_at=None)
+    rows = TokenBounds.objects.filter(
+        ends_at__lte=Now(), lapsed_at=None, tenant__frozen_at=None
+    )
     return list(rows.order_by("ends_at").values_list("pk", flat=True)[:MAX_BOUNDS])
 
 

@@ -68,6 +68,7 @@ def send_due(*, now: datetime, limit: int = BATCH_SIZE) -> bool:
     channels = Channel.objects.select_related("tenant", "owner").select_for_update(
         no_key=True, skip_locked=True, of=("self",)
     )
+    channels = channels.filter(tenant__frozen_at=None)
     locked = list(channels.filter(pk__in=due.values("channel")).order_by("pk")[:limit])
     for channel in locked:
         _send_alone(channel, now)

@@ -202,9 +202,10 @@ def resume_due(*, limit: int, since: datetime | None = None) -> int:
     """Resume tasks whose pause is over; return how many there were, at most `limit`.
 
     The task of a deactivated user resumes when the user is activated. Tasks whose pause
-    was over before `since` are left alone.
+    was over before `since` are left alone, and so are those of frozen tenants.
     """
-    over = Task.objects.filter(resume_at__lte=Now(), ended_at=None).with_schedule()
+    over = Task.objects.filter(resume_at__lte=Now(), ended_at=None, is_parked=False)
+    over = over.with_schedule()
     if since is not None:
         over = over.filter(resume_at__gte=since)
     locked = over.select_for_update(skip_locked=True, no_key=True, of=("self",))

@@ -138,10 +138,15 @@ BEGIN_ROLLUPS = f"""
         SELECT FROM tasks_api_rollupprogress known WHERE known.tenant_id = tenant.id)
     ON CONFLICT DO NOTHING
 """
+# The fire times of a frozen tenant get their runs where it moves.
+_IS_AT_HOME = """
+    tenant_id <> ALL(ARRAY(SELECT id FROM accounts_tenant WHERE frozen_at IS NOT NULL))
+"""
 # Finds the tenants with an hour that is over, those that are furthest behind first.
 FIND_TENANTS_TO_CLOSE = f"""
     SELECT tenant_id FROM tasks_api_rollupprogress
     WHERE closed_until < {hour_of("%(now)s::timestamptz - %(margin)s::interval")}
+        AND {_IS_AT_HOME}
     ORDER BY closed_until
 """
 # How long the oldest hour that is over has waited to be closed.
@@ -149,7 +154,7 @@ READ_LAG = f"""
     SELECT coalesce(extract(epoch FROM
         {hour_of("%(now)s::timestamptz - %(margin)s::interval")} - min(closed_until)),
         0)::float
-    FROM tasks_api_rollupprogress
+    FROM tasks_api_rollupprogress WHERE {_IS_AT_HOME}
 """
 # Finds the hours of a tenant that can be closed: all of their fire times have runs. A
 # task that is due, or a change that is open, has fire times without runs.

@@ -51,6 +51,7 @@ _READ_OPEN = f"""
     FROM tasks_api_schedulechange change JOIN tasks_api_task task
         ON task.id = change.task_id
     WHERE change.open_from IS NOT NULL AND change.catch_up = 'none' {{since}}
+        AND NOT task.is_parked
     ORDER BY change.id LIMIT {MAX_CHANGES}
     FOR NO KEY UPDATE OF change SKIP LOCKED
 """

@@ -78,6 +78,7 @@ _EXPIRED = f"""
     WITH over AS (
         SELECT id FROM tasks_api_task
         WHERE ended_at IS NULL AND next_fire_at IS NULL AND ends_at < now() {{since}}
+            AND NOT is_parked
         ORDER BY ends_at LIMIT {{limit}}
         FOR NO KEY UPDATE SKIP LOCKED
     ), ended AS (

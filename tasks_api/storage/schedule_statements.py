@@ -172,7 +172,7 @@ LAST_EDIT = "SELECT max(last_update) FROM django_celery_beat_periodictasks"
 # Find tasks whose schedule was edited since their next fire time was computed.
 FIND_EDITED_TASKS = f"""
     SELECT task.id FROM tasks_api_task task {JOINS}
-    WHERE task.ended_at IS NULL AND NOT {IS_UNEDITED} LIMIT %s
+    WHERE task.ended_at IS NULL AND NOT task.is_parked AND NOT {IS_UNEDITED} LIMIT %s
 """
 
 _TYPES = {

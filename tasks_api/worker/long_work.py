@@ -23,7 +23,12 @@ from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.delivery import retry, run_tokens
 from tasks_api.delivery.request import ClaimedRun, HttpResult
-from tasks_api.domain.exceptions import InvalidState, RunAccessDenied, RunNotFound
+from tasks_api.domain.exceptions import (
+    InvalidState,
+    RunAccessDenied,
+    RunNotFound,
+    TenantFrozen,
+)
 from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.storage import run_rows
@@ -212,6 +217,9 @@ def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
             # It may have ended while this statement waited for its lock.
             cursor.execute(statements.READ_ENDED_RUN, [run_id])
             found = _fetch_dicts(cursor)
+            if found and found[0]["state"] not in FINAL_STATES:
+                # It is parked.
+                raise TenantFrozen
     if not found:
         raise RunNotFound("Run not found")
     row = _make_long_run(found[0])

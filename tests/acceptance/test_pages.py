@@ -43,6 +43,7 @@ _PROXY = "changes the machine; test_proxies.py starts nginx with this file"
 _SENTINEL = "fixed ports; test_sentinel.py runs Redis, a replica and Sentinels"
 _CELLS = "test_cells.py starts cells as the page says, and test_door.py a door"
 _PIP = "would change the environment of the tests, which has it already"
+_TWO_DATABASES = "takes a second database; tests/integration/moving runs it"
 NOT_RUN = {
     "apt install haproxy": _CELLS,
     "make cells n=2": _CELLS,
@@ -58,6 +59,10 @@ NOT_RUN = {
     "haproxy -f deploy/door/haproxy.cfg -f $DOOR_DIR/cells.cfg": _CELLS,
     "python manage.py follow_directory": _CELLS,
     "python manage.py assign_tenant acme eu2": _CELLS,
+    "python manage.py move_tenant acme --to postgresql://scheduler:…@db7:5432/scheduler": _TWO_DATABASES,
+    "python manage.py move_tenant acme --to postgresql://scheduler:…@db7:5432/scheduler --abort": _TWO_DATABASES,
+    "python manage.py export_tenant acme acme-….zip": _TWO_DATABASES,
+    "python manage.py import_tenant acme-….zip": _TWO_DATABASES,
     "docker build --tag registry.example.org/scheduler-service:1 .": _DOCKER,
     "docker push registry.example.org/scheduler-service:1": _DOCKER,
     "kubectl create namespace scheduler": _CLUSTER,

@@ -39,6 +39,7 @@ FOLDERS = (
     "tasks_api.messaging",
     "tasks_api.storage",
     "tasks_api.services",
+    "tasks_api.moving",
     "tasks_api.monitoring",
     "tasks_api.delivery",
     "tasks_api.taking",

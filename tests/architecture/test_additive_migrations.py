@@ -62,6 +62,12 @@ ALLOWED: dict[tuple[str, str], str] = {
         "The columns take longer prefixes. No row is written, and the release before reads "
         "prefixes of any length."
     ),
+    ("accounts.0007_frozen_tenants", "RunSQL"): (
+        "A trigger refuses entries of the audit log of tenants that move, and no other."
+    ),
+    ("tasks_api.0029_parked_tasks_and_runs", "RunSQL"): (
+        "A partition is attached that has no rows, beside reads and writes of the others."
+    ),
     ("tasks_api.0018_runs_in_lanes", "RunSQL"): (
         "Indexes of live runs, which are few, are made anew in a moment."
     ),

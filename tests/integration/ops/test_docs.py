@@ -29,14 +29,18 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^ *\$ python manage\.py (.+)$", re.MULTILINE)
-# Asks processes, which tests/acceptance/test_run.py starts, or a directory of cells, which
-# tests/integration/accounts/test_directory.py and tests/acceptance/test_door.py have.
-ELSEWHERE = {"probe"} | {
+# Asks processes, which tests/acceptance/test_run.py starts; a directory of cells, which
+# tests/integration/accounts/test_directory.py and tests/acceptance/test_door.py have; or a
+# second database, as the tests in tests/integration/moving have it.
+ELSEWHERE = {
+    "probe",
     "add_cell",
     "assign_tenant",
     "follow_directory",
     "join_directory",
     "write_door",
+    "forget_moved_tenant",
+    "number_rows",
 }
 # What takes a shell, or a secret that only the reader has, is run by
 # tests/acceptance/test_pages.py.

@@ -1,0 +1,40 @@
+"""Delete what is left here of a tenant that has moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import CommandError
+from django.core.management.base import CommandParser
+
+from accounts.management.base import AccountCommand, find_tenant
+from tasks_api.moving import forgetting
+
+
+class Command(AccountCommand):
+    help = (
+        "Delete the rows of a tenant that lives in another database now. Repeat the "
+        "command if it was cut off."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("tenant")
+        parser.add_argument(
+            "--yes", action="store_true", help="It cannot be taken back."
+        )
+        parser.add_argument(
+            "--imported",
+            action="store_true",
+            help="The tenant went into a file, and the file was imported elsewhere.",
+        )
+
+    def handle(
+        self, *args: Any, tenant: str, yes: bool, imported: bool, **options: Any
+    ) -> str:
+        found = find_tenant(tenant)
+        if not yes:
+            raise CommandError(
+                f"Say --yes to delete for good what is left here of {found}."
+            )
+        forgetting.forget_tenant(found, self.stderr.write, was_imported=imported)
+        return f"Nothing is left here of the tenant {tenant}."

@@ -1,0 +1,74 @@
+"""Moves of tenants that are watched, and cut off at a step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from accounts.models import Tenant
+from tasks_api.models import Run, Task
+from tasks_api.storage import schedule_statements
+from tests.integration.support.tenant_rows import TABLES, count_rows
+
+FIND_SCHEDULES = f"""
+    SELECT task.id, {schedule_statements.COLUMNS}, periodic.name
+    FROM tasks_api_task task {schedule_statements.JOINS}
+    WHERE task.tenant_id = %s ORDER BY task.id
+"""  # noqa: S608 (constants)
+# Each of them commits something at the source or at the target, or is about to.
+STEPS = ("frozen", "put aside", "copied", "verified", "arrived")
+
+
+class CutOff(Exception):
+    """The process that moves a tenant ended."""
+
+
+def cut_off_at(step: str) -> Callable[[str], None]:
+    def report(reported: str) -> None:
+        if reported == step:
+            raise CutOff
+
+    return report
+
+
+def ignore(reported: str) -> None:
+    """Nobody watches."""
+
+
+class TenantState(NamedTuple):
+    """What must be the same before and after a move."""
+
+    rows: Counter[str]
+    fire_times: dict[UUID, datetime | None]
+    runs: dict[UUID, tuple[str, datetime | None]]
+    schedules: list[tuple[object, ...]]
+
+
+def read_state(tenant: Tenant) -> TenantState:
+    counted = count_rows()
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_SCHEDULES, [tenant.pk])
+        schedules = cursor.fetchall()
+    return TenantState(
+        # Moves write to the audit log.
+        Counter(
+            {
+                table: counted[tenant.pk, table]
+                for table in TABLES
+                if table != "accounts_auditentry"
+            }
+        ),
+        dict(Task.objects.filter(tenant=tenant).values_list("pk", "next_fire_at")),
+        {
+            run_id: (state, wake_at)
+            for run_id, state, wake_at in Run.objects.filter(tenant=tenant).values_list(
+                "pk", "state", "wake_at"
+            )
+        },
+        schedules,
+    )

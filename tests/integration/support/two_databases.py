@@ -1,0 +1,72 @@
+"""A second database beside that of the tests, to which tenants move."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from django.db import connection
+from psycopg import sql
+
+from tasks_api.moving import databases, numbering
+
+
+def url_of(name: str) -> str:
+    return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
+
+
+def own_url() -> str:
+    return url_of(connection.settings_dict["NAME"])
+
+
+class OtherDatabase:
+    """A database with our tables, where this thread can work as if it were ours."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        with (
+            databases.open_database(self.url) as wrapper,
+            databases.as_default(wrapper),
+        ):
+            yield
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as session:
+            return session.execute(statement.encode()).fetchall()
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.url) as session:
+            session.execute(statement.encode())
+
+
+@contextmanager
+def other_database() -> Iterator[OtherDatabase]:
+    """A copy of the tests' database, as long as that has no rows. It is dropped again."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    ours, name = connection.settings_dict["NAME"], f"other_cell{worker}"
+    with psycopg.connect(url_of("postgres"), autocommit=True) as server:
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        server.execute(drop.format(sql.Identifier(name)))
+        # No session may be in the database that is copied.
+        connection.close()
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        server.execute(copy.format(sql.Identifier(name), sql.Identifier(ours)))
+        other = OtherDatabase(url_of(name))
+        with other.here():
+            numbering.number_rows(1)
+            with connection.cursor() as cursor:
+                # As migrations make it in a database of its own.
+                cursor.execute(
+                    "UPDATE tasks_api_runidkey SET key = uuid_send(gen_random_uuid())"
+                )
+        try:
+            yield other
+        finally:
+            server.execute(drop.format(sql.Identifier(name)))
