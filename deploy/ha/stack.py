@@ -250,7 +250,8 @@ class Stack:
 
     def _stop_orphan(self, data: Path) -> None:
         """Stop a PostgreSQL whose Patroni was killed."""
-        command = [self.postgres.programs / "pg_ctl", "-D", data, "stop", "-m", "fast"]
+        program = str(self.postgres.programs / "pg_ctl")
+        command = [program, "-D", str(data), "stop", "-m", "fast"]
         if data.exists():
             subprocess.run(  # noqa: S603 (a program of the wheel)
                 command, capture_output=True, cwd="/", **self.postgres.user()

@@ -47,7 +47,7 @@ class HaStack:
         self.url: str = self.facts["url"]
 
     def _run(self, *arguments: str) -> None:
-        command = [SCRIPT, "--home", str(self.home), "--port", str(self.port)]
+        command = [str(SCRIPT), "--home", str(self.home), "--port", str(self.port)]
         with (self.home / "script.out").open("ab") as out:
             process = spawn([*command, *arguments], stdout=out, stderr=out)
         self._processes.append(process)
@@ -64,16 +64,12 @@ class HaStack:
             return 0
 
     def find_leader(self) -> str:
-        return eventually(
-            lambda: next(
-                (
-                    n
-                    for n in self.facts["nodes"]
-                    if self.status_of(n, "/primary") == 200
-                ),
-                None,
-            )
-        )
+        return eventually(self._find_leader)
+
+    def _find_leader(self) -> str | None:
+        nodes: list[str] = list(self.facts["nodes"])
+        leading = (each for each in nodes if self.status_of(each, "/primary") == 200)
+        return next(leading, None)
 
     def configure(self, **settings: Any) -> None:
         """Change the configuration that Patroni keeps in etcd."""
