@@ -188,6 +188,13 @@ TEMPLATES = [
 
 DATABASE_URL = env.str("DATABASE_URL", "")
 EMBEDDED_POSTGRES = not DATABASE_URL
+# PostgreSQL itself, if the pooler of DATABASE_URL gives one session to several clients.
+DATABASE_DIRECT_URL = env.str("DATABASE_DIRECT_URL", "")
+if DATABASE_DIRECT_URL and EMBEDDED_POSTGRES:
+    raise ImproperlyConfigured(
+        "DATABASE_DIRECT_URL is set, and DATABASE_URL is not: it names the pooler in "
+        "front of the same PostgreSQL."
+    )
 # Seconds; 0 leaves one to the server.
 DATABASE_STATEMENT_TIMEOUT = env.float("DATABASE_STATEMENT_TIMEOUT", 30.0)
 DATABASE_LOCK_TIMEOUT = env.float("DATABASE_LOCK_TIMEOUT", 10.0)
@@ -216,16 +223,17 @@ def _limits(given: str) -> str:
     return " ".join([*ours, given]).strip()
 
 
-def _database(url: str) -> dict[str, Any]:
+def _database(variable: str, url: str, *, shares_sessions: bool) -> dict[str, Any]:
     config: dict[str, Any] = env.db_url_config(url)
     if config.get("ENGINE") != "django.db.backends.postgresql":
         raise ImproperlyConfigured(
-            "DATABASE_URL must name a PostgreSQL database: "
+            f"{variable} must name a PostgreSQL database: "
             "postgresql://user:password@host:5432/name"
         )
     given = config.get("OPTIONS", {})
     # The threshold is for statements.prepared(); Django's cursors prepare nothing.
-    options = {**PEER_LIMITS, "prepare_threshold": 2, **given}
+    threshold = None if shares_sessions else 2
+    options = {**PEER_LIMITS, "prepare_threshold": threshold, **given}
     options["options"] = _limits(given.get("options", ""))
     return {
         **config,
@@ -233,10 +241,21 @@ def _database(url: str) -> dict[str, Any]:
         "OPTIONS": {name: value for name, value in options.items() if value != ""},
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
+        "SHARES_SESSIONS": shares_sessions,
+        # Django declares such a cursor in one statement and reads it in the next ones.
+        "DISABLE_SERVER_SIDE_CURSORS": shares_sessions,
     }
 
 
-DATABASES = {"default": _database(DATABASE_URL)}
+DATABASES = {
+    "default": _database(
+        "DATABASE_URL", DATABASE_URL, shares_sessions=bool(DATABASE_DIRECT_URL)
+    )
+}
+if DATABASE_DIRECT_URL:
+    DATABASES["direct"] = _database(
+        "DATABASE_DIRECT_URL", DATABASE_DIRECT_URL, shares_sessions=False
+    )
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 LANGUAGE_CODE = "en-us"

@@ -2,7 +2,7 @@
 
 A primary that froze while a standby was promoted does not know that it was replaced: it
 takes writes, which are lost. Each process remembers the newest timeline of a system that
-it has seen, and writes to no server on an older one.
+it or, as Redis tells, another process has seen, and writes to no server on an older one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import psycopg
 from psycopg.rows import RowFactory, class_row
 
 from scheduler_service.compat.psycopg_wait import set_wait_timeout
+from scheduler_service.db import shared_timelines
 from scheduler_service.db.server_statements import LOAD_BASIC_STATE, LOAD_SERVER_STATE
 
 logger = logging.getLogger(__name__)
@@ -49,10 +50,12 @@ class ServerState(NamedTuple):
 
 
 class NewestTimelines:
-    """The newest timeline of each system that this process has seen, and its server."""
+    """The newest timeline of each system that this process knows, and its server."""
 
     def __init__(self) -> None:
         self.primary = HostPort("")
+        # What the watcher saw last at each place.
+        self.latest: dict[HostPort, ServerState] = {}
         self._newest: dict[int, int] = {}
 
     def record(self, server: HostPort, state: ServerState) -> None:
@@ -61,6 +64,15 @@ class NewestTimelines:
         if state.timeline >= self._newest.get(state.system, 0):
             self._newest[state.system] = state.timeline
             self.primary = server
+
+    def compare_with_others(self, state: ServerState | None = None) -> None:
+        """Tell the other processes of this service what is known, and learn what they know."""
+        known = dict(self._newest)
+        if state is not None and state.system is not None:
+            known[state.system] = max(state.timeline or 0, known.get(state.system, 0))
+        for system, timeline in known.items():
+            newest = shared_timelines.exchange(system, timeline)
+            self._newest[system] = max(newest, self._newest.get(system, 0))
 
     def find_problem(self, server: HostPort, state: ServerState) -> str:
         """Why nothing may be written to this server; empty if it may."""
@@ -106,13 +118,21 @@ def fetch_row(raw: Any, statement: str, row_factory: RowFactory[AnyRow]) -> AnyR
 
 
 class _PrimaryWatcher(threading.Thread):
-    """Looks at each host of a URL, to learn of a promotion before the former primary thaws."""
+    """Looks at the hosts of URLs, to learn of a promotion before the former primary thaws."""
 
     def __init__(self, choices: Mapping[HostPort, Mapping[str, Any]]) -> None:
         super().__init__(name="primaries", daemon=True)
         self.process = os.getpid()
-        self._choices = choices
+        self._choices = dict(choices)
         self._open: dict[HostPort, Any] = {}
+        # A new URL is looked at by the thread that opens its first session.
+        self._looking = threading.Lock()
+
+    def add(self, choices: Mapping[HostPort, Mapping[str, Any]]) -> None:
+        """Look at more hosts, now for the first time."""
+        if choices.keys() - self._choices.keys():
+            self._choices = {**choices, **self._choices}
+            self.look_at_all()
 
     def run(self) -> None:
         while True:
@@ -120,8 +140,10 @@ class _PrimaryWatcher(threading.Thread):
             self.look_at_all()
 
     def look_at_all(self) -> None:
-        for server, params in self._choices.items():
-            self._look(server, params)
+        with self._looking:
+            for server, params in self._choices.items():
+                self._look(server, params)
+        newest_timelines.compare_with_others()
 
     def _look(self, server: HostPort, params: Mapping[str, Any]) -> None:
         try:
@@ -132,6 +154,7 @@ class _PrimaryWatcher(threading.Thread):
             if raw := self._open.pop(server, None):
                 raw.close()
             return
+        newest_timelines.latest[server] = state
         if not state.is_standby and not state.is_read_only:
             newest_timelines.record(server, state)
 
@@ -150,15 +173,16 @@ _starting = threading.Lock()
 def start_watching(choices: Mapping[HostPort, Mapping[str, Any]]) -> None:
     """Look at these servers now, and from now on in one thread of each process."""
     global _watcher
+    watched = {server: _watch_parameters(each) for server, each in choices.items()}
     with _starting:
         # A fork inherits no threads.
         if _watcher is None or _watcher.process != os.getpid():
-            _watcher = _PrimaryWatcher(
-                {server: _watch_parameters(each) for server, each in choices.items()}
-            )
+            _watcher = _PrimaryWatcher(watched)
             # A new process must not begin on a former primary.
             _watcher.look_at_all()
             _watcher.start()
+        else:
+            _watcher.add(watched)
 
 
 def _watch_parameters(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,12 @@ LOAD_BASIC_STATE = """
         NULL AS system, NULL AS timeline
 """
 
+# Identifies the database among all databases of all servers.
+LOAD_DATABASE_IDENTITY = """
+    SELECT (SELECT system_identifier FROM pg_control_system()), oid
+    FROM pg_database WHERE datname = current_database()
+"""
+
 # Finds the transaction that has been open for the longest time, except for our own.
 FIND_OLDEST_TRANSACTION = """
     SELECT pid, coalesce(nullif(application_name, ''), 'a client') AS client,

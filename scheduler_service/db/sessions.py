@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
 from scheduler_service.db import poolers, primaries
-from scheduler_service.db.primaries import HostPort, UnusableSession
+from scheduler_service.db.primaries import HostPort, ServerState, UnusableSession
 from scheduler_service.db.timeouts import bound_waits
 
 logger = logging.getLogger(__name__)
@@ -20,22 +20,35 @@ Connect = Callable[[dict[str, Any]], Any]
 _last_logged: dict[HostPort, str] = {}
 
 
-def open_session(params: dict[str, Any], connect: Connect) -> Any:
+def open_session(
+    params: dict[str, Any], connect: Connect, *, shares_sessions: bool = False
+) -> Any:
     """A usable session, on the first server of the URL that has one.
+
+    With `shares_sessions` the servers are poolers, each of which may give any session of
+    its own to any transaction.
 
     Raises UnusableSession if a server answers and has none, and psycopg's errors if no
     server answers.
     """
     choices = {host_port_of(each): each for each in split_hosts(params)}
-    if len(choices) > 1:
-        primaries.start_watching(choices)
+    opening = _Opening(
+        connect,
+        has_peers=len(choices) > 1,
+        shares_sessions=shares_sessions,
+        is_replaceable=not is_embedded(params),
+    )
+    if opening.is_replaceable:
+        # A single server tells its timeline whenever a session is opened.
+        is_watched = opening.has_peers or shares_sessions
+        primaries.start_watching(choices if is_watched else {})
     failures: list[psycopg.Error] = []
     # The last primary comes first: the others may be frozen or demoted.
     for server in sorted(
         choices, key=lambda each: each != primaries.newest_timelines.primary
     ):
         try:
-            return _open(choices[server], server, connect, has_peers=len(choices) > 1)
+            return _open(choices[server], server, opening)
         except psycopg.OperationalError as error:
             failures.append(error)
     # The answer of a server says more than the silence of another one.
@@ -62,15 +75,30 @@ def host_port_of(params: Mapping[str, Any]) -> HostPort:
     return HostPort(f"{params.get('host') or 'localhost'}:{params.get('port') or 5432}")
 
 
-def _open(
-    params: dict[str, Any], server: HostPort, connect: Connect, *, has_peers: bool
-) -> Any:
-    raw = connect(params)
+def is_embedded(params: Mapping[str, Any]) -> bool:
+    """Whether it is one server behind a socket of this machine, which nothing replaces."""
+    host = str(params.get("host") or "/")
+    return host.startswith("/") and "," not in host
+
+
+class _Opening(NamedTuple):
+    """How a session is opened."""
+
+    connect: Connect
+    has_peers: bool
+    shares_sessions: bool
+    is_replaceable: bool
+
+
+def _open(params: dict[str, Any], server: HostPort, opening: _Opening) -> Any:
+    raw = opening.connect(params)
     try:
         bound_waits(raw)
         state = primaries.load_server_state(raw)
         if state.backend_pid != raw.info.backend_pid:
-            poolers.check_sessions_are_private(raw, params)
+            _check_pooler(raw, params, shares_sessions=opening.shares_sessions)
+        if opening.is_replaceable:
+            primaries.newest_timelines.compare_with_others(state)
         if reason := primaries.find_problem(server, state):
             raise UnusableSession(reason)
     except psycopg.Error as error:
@@ -82,10 +110,28 @@ def _open(
     primaries.newest_timelines.record(server, state)
     bound_waits(
         raw,
-        lambda: primaries.newest_timelines.find_problem(server, state),
-        during_waits=has_peers,
+        _find_problem_of(server, state, shares_sessions=opening.shares_sessions),
+        during_waits=opening.has_peers,
     )
     return raw
+
+
+def _check_pooler(raw: Any, params: dict[str, Any], *, shares_sessions: bool) -> None:
+    if shares_sessions:
+        poolers.check_transactions_are_whole(raw)
+    else:
+        poolers.check_sessions_are_private(raw, params)
+
+
+def _find_problem_of(
+    server: HostPort, state: ServerState, *, shares_sessions: bool
+) -> Callable[[], str]:
+    known = primaries.newest_timelines
+    if shares_sessions:
+        # A pooler may lead elsewhere by now; the watcher looks where, each second.
+        known.latest[server] = state
+        return lambda: known.find_problem(server, known.latest.get(server, state))
+    return lambda: known.find_problem(server, state)
 
 
 def _log_once(server: HostPort, reason: str) -> None:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from scheduler_service.compat.django_cursors import (
@@ -23,7 +24,9 @@ AnyRow = TypeVar("AnyRow", bound=NamedTuple)
 
 
 @contextmanager
-def prepared(*, rows: int = 1) -> Iterator[CursorWrapper]:
+def prepared(
+    *, rows: int = 1, on: BaseDatabaseWrapper | None = None
+) -> Iterator[CursorWrapper]:
     """Like connection.cursor(), for statements that are said again and again.
 
     Django's own cursor writes the parameters into the text, so that each statement is
@@ -32,6 +35,8 @@ def prepared(*, rows: int = 1) -> Iterator[CursorWrapper]:
     must be castable from text, and a LIMIT should stand in the text: planned for any
     number, it is planned for a tenth of the table. A statement about more than MANY rows
     is planned for them, each time.
+
+    Nothing is prepared where a pooler shares sessions: `prepare_threshold` is None there.
     """
     if rows > MANY:
         with connection.cursor() as plain:
@@ -40,7 +45,7 @@ def prepared(*, rows: int = 1) -> Iterator[CursorWrapper]:
             plain.execute("DISCARD PLANS")
             yield plain
         return
-    with open_server_binding_cursor(connection) as cursor:
+    with open_server_binding_cursor(on or connection) as cursor:
         yield cursor
 
 

@@ -73,7 +73,7 @@ class Postgres(EmbeddedServer):
 
     def prepare(self) -> None:
         if os.geteuid() == 0:
-            self._grant_access_to_system_user()
+            self.grant_access_to_system_user()
         if not self.data.exists():
             self._create_data()
         self._remove_stale_files()
@@ -148,7 +148,7 @@ class Postgres(EmbeddedServer):
             return False
         return True
 
-    def _grant_access_to_system_user(self) -> None:
+    def grant_access_to_system_user(self) -> None:
         """Let the user pass through the directories, as a checkout under /root (0700) needs."""
         ways = {*self.home.parents, *self.package.parents}
         opened = sorted(str(way) for way in ways if add_permissions(way, 0o001))

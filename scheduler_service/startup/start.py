@@ -6,8 +6,9 @@ import logging
 from itertools import chain
 
 from django.core.checks import ERROR
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 
+from scheduler_service.db.direct import find_direct_problem
 from scheduler_service.db.poolers import SharedSessions
 from scheduler_service.startup.checks import CHECKS
 
@@ -23,12 +24,20 @@ def check_or_exit() -> None:
         if message.level >= ERROR:
             raise SystemExit(message.msg)
         logger.warning("%s", message.msg)
+    if problem := _find_database_problem():
+        raise SystemExit(problem)
+
+
+def _find_database_problem() -> str:
+    """What only an operator can change about the database; empty if there is nothing."""
     try:
         connection.ensure_connection()
+        return find_direct_problem()
     except OperationalError as error:
         if isinstance(error.__cause__, SharedSessions):
-            raise SystemExit(str(error)) from error
+            return str(error)
         logger.warning("The database does not answer: %s", error)
+        return ""
     finally:
-        # A forked process must not inherit the connection.
-        connection.close()
+        # A forked process must not inherit a connection.
+        connections.close_all()

@@ -6,8 +6,10 @@ import random
 from collections.abc import Collection
 from datetime import timedelta
 
-from django.db import connection
+from django.db import Error as DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
 
+from scheduler_service.db.direct import direct
 from scheduler_service.db.statements import prepared
 from tasks_api.models import Heartbeat
 
@@ -46,10 +48,18 @@ class Presence:
         self._session: object = None
 
     def keep(self) -> None:
-        """Hold the lock on this thread's connection; raise if that is dead."""
+        """Hold the lock; again, and at once, if its session was lost."""
+        connection = direct()
+        try:
+            self._keep(connection)
+        except DatabaseError:
+            connection.close()
+            self._keep(connection)
+
+    def _keep(self, connection: BaseDatabaseWrapper) -> None:
         connection.ensure_connection()
         is_held = self._session is connection.connection
-        with prepared() as cursor:
+        with prepared(on=connection) as cursor:
             if is_held:
                 cursor.execute("SELECT 1")
                 return
@@ -64,7 +74,7 @@ class Presence:
 
 def find_absent() -> set[int]:
     """Return the presences of heartbeats whose locks no session holds."""
-    with prepared() as cursor:
+    with prepared(on=direct()) as cursor:
         cursor.execute(
             """
             SELECT presence FROM tasks_api_heartbeat

@@ -18,7 +18,7 @@ from typing import Any
 from celery import signals
 from celery.beat import Scheduler, Service
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import connections
 
 from tasks_api.messaging import broker
 from tasks_api.monitoring import exporter, gaps, heartbeats
@@ -86,7 +86,7 @@ class TenantScheduler(Scheduler):
             if str(error) != self._reported:
                 logger.warning("The database does not answer: %s", error)
             self._reported = str(error)
-            connection.close()
+            connections.close_all()
             return 1.0
 
     def _tick(self) -> float:
@@ -150,7 +150,7 @@ class TenantScheduler(Scheduler):
             heartbeats.remove(self._name)
         except DatabaseError:
             logger.info("Stopped without saying so: the database does not answer.")
-        connection.close()
+        connections.close_all()
         super().close()
 
 

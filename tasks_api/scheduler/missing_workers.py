@@ -7,8 +7,8 @@ import time
 from datetime import UTC, datetime
 
 from django.conf import settings
-from django.db import connection
 
+from scheduler_service.db.direct import direct
 from tasks_api.monitoring import heartbeats
 from tasks_api.taking import leases
 
@@ -72,6 +72,9 @@ class MissingWorkers:
         now = time.monotonic()
         if now - self._looked_at < WORKER_CHECK_INTERVAL:
             return
+        # The pooler's session would hide a restart of PostgreSQL.
+        connection = direct()
+        connection.ensure_connection()
         is_new = self._session is not connection.connection
         # A beat that has not looked for a while may have missed reconnected workers.
         if is_new or now - self._looked_at > WORKER_GONE_AFTER:

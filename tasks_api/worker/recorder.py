@@ -13,8 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import connections
 
 from accounts.services import load_run_quotas, load_tenant_limits
 from tasks_api.delivery import faults
@@ -83,7 +82,7 @@ class Recorder:
             self.active_at = time.monotonic()
             try:
                 unwritten.extend(self._collect())
-                self._keep_presence()
+                self._presence.keep()
                 self._contact.note_answer()
                 self._go_on_without(self._work_notes.note)
                 self._mark_unsent()
@@ -95,7 +94,7 @@ class Recorder:
                     unwritten = []
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
                 threads.recover("record", error)
-        connection.close()
+        connections.close_all()
 
     def _is_busy(self) -> bool:
         work = self._workload
@@ -130,14 +129,6 @@ class Recorder:
             self._workload.ring()
         recorded = [item for item in results if item.run.run_id in ours]
         verdicts.notify_listener(self._on_recorded, recorded)
-
-    def _keep_presence(self) -> None:
-        """Hold our lock; again, and at once, if its session was lost."""
-        try:
-            self._presence.keep()
-        except DatabaseError:
-            connection.close()
-            self._presence.keep()
 
     def _keep_up(self) -> None:
         """Do what is due every quarter of a lease, and announce this worker."""

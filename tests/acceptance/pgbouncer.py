@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from scheduler_service.local.postgres import Postgres
@@ -30,6 +31,7 @@ listen_addr = 127.0.0.1
 listen_port = {listen}
 unix_socket_dir =
 auth_type = any
+admin_users = postgres
 ignore_startup_parameters = options
 pool_mode = {mode}
 default_pool_size = {size}
@@ -71,6 +73,12 @@ class PgBouncer:
         self.process.send_signal(signal.SIGHUP)
         log = self.home / "pgbouncer.log"
         eventually(lambda: "re-reading config" in log.read_text())
+
+    def reconnect(self) -> None:
+        """Have it replace each of its sessions as soon as no transaction uses it."""
+        url = self.url.removesuffix("scheduler") + "pgbouncer"
+        with psycopg.connect(url, autocommit=True) as console:
+            console.execute("RECONNECT", prepare=False)
 
     def is_up(self) -> bool:
         with socket.socket() as probe:

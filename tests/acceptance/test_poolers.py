@@ -1,4 +1,7 @@
-"""Behind a real PgBouncer: session mode works, and any other is refused in a sentence."""
+"""Behind a real PgBouncer: session mode works, and transaction mode does with a second URL.
+
+Everything else is refused in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.harness import ROOT, Harness, eventually, readiness
+from tests.acceptance.harness import (
+    ROOT,
+    Harness,
+    eventually,
+    free_port,
+    readiness,
+)
 from tests.acceptance.pgbouncer import PgBouncer, needs_pgbouncer, running_pgbouncer
-from tests.acceptance.tasks import create_task_at, in_seconds
+from tests.acceptance.tasks import (
+    count_requests_by_run,
+    create_task_at,
+    in_seconds,
+)
 from tests.receiver import Receiver
 
 pytestmark = [needs_pgbouncer, pytest.mark.timeout(300)]
@@ -21,12 +34,14 @@ pytestmark = [needs_pgbouncer, pytest.mark.timeout(300)]
 ADVICE = "set pool_mode = session"
 
 
-def read_refusal(harness: Harness, bouncer: PgBouncer, *command: str) -> str:
+def read_refusal(
+    harness: Harness, bouncer: PgBouncer, *command: str, **settings: str
+) -> str:
     """The standard error of a process that ends at its start."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env=harness.environment | {"DATABASE_URL": bouncer.url},
+        env=harness.environment | {"DATABASE_URL": bouncer.url} | settings,
         capture_output=True,
         text=True,
         timeout=60,
@@ -75,6 +90,99 @@ def test_readiness_reports_that_a_pooler_began_to_share_sessions(
 
     assert body["database"] == "unfit"
     assert ADVICE in body["reason"]
+
+
+def count_presences(harness: Harness) -> int:
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+    return int(harness.query(held)[0][0])
+
+
+def test_in_transaction_mode_a_replaced_session_sends_no_run_twice(
+    harness: Harness, tmp_path: Path, target: Receiver
+) -> None:
+    target.answer("/slow", delay=8)
+    with running_pgbouncer(tmp_path, harness.postgres, "transaction") as bouncer:
+        urls = {
+            "DATABASE_URL": bouncer.url,
+            "DATABASE_DIRECT_URL": harness.postgres.url,
+        }
+        parts = [
+            harness.start_part(part, **urls)
+            for part in ("worker", "worker", "beat", "beat")
+        ]
+        eventually(lambda: harness.is_ready(workers=2, beats=2))
+        at = in_seconds(3)
+        for _ in range(30):
+            create_task_at(harness, f"{target.url}/slow", at)
+        target.wait_for(30, timeout=60)
+        bouncer.reconnect()
+        eventually(lambda: not harness.count_unfinished_runs(), timeout=60)
+        presences = count_presences(harness)
+        for part in parts:
+            harness.stop_process(part, signal.SIGTERM)
+
+    assert presences == 2
+    assert set(count_requests_by_run(target.requests).values()) == {1}
+    assert len(target.requests) == 30
+
+
+def test_in_transaction_mode_web_and_commands_work(
+    harness: Harness, tmp_path: Path
+) -> None:
+    port = free_port()
+    with running_pgbouncer(tmp_path, harness.postgres, "transaction", 4) as bouncer:
+        urls = {
+            "DATABASE_URL": bouncer.url,
+            "DATABASE_DIRECT_URL": harness.postgres.url,
+        }
+        web = harness.start_part("web", PORT=str(port), **urls)
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: (found := readiness(url)) and found[0] == 200)
+        answers = [
+            harness.api.get(f"{url}/tasks/", timeout=10).status_code for _ in range(50)
+        ]
+        for command in (("migrate",), ("audit", "--tenant", "Alpha")):
+            done = subprocess.run(
+                [sys.executable, "manage.py", *command],
+                cwd=ROOT,
+                env=harness.environment | urls,
+                capture_output=True,
+                text=True,
+                timeout=100,
+            )
+            assert done.returncode == 0, done.stderr
+        harness.stop_process(web, signal.SIGTERM)
+
+    assert set(answers) == {200}
+
+
+@pytest.mark.parametrize(
+    ("mode", "direct", "advice"),
+    [
+        ("transaction", "{bouncer}", "DATABASE_DIRECT_URL leads to a pooler"),
+        ("statement", "{postgres}", "gives the statements of one transaction"),
+        ("transaction", "{other}", "names another database than DATABASE_URL"),
+    ],
+)
+def test_two_urls_that_do_not_fit_are_refused(
+    harness: Harness, tmp_path: Path, mode: str, direct: str, advice: str
+) -> None:
+    postgres = harness.postgres.url
+    with running_pgbouncer(tmp_path, harness.postgres, mode) as bouncer:
+        url = direct.format(
+            bouncer=bouncer.url,
+            postgres=postgres,
+            other=postgres.replace("/scheduler?", "/postgres?"),
+        )
+        said = read_refusal(
+            harness,
+            bouncer,
+            *("-m", "celery", "-A", "scheduler_service", "beat"),
+            DATABASE_DIRECT_URL=url,
+        )
+
+    assert advice in said
+    assert "Traceback" not in said
 
 
 def read_refused_readiness(url: str) -> dict[str, Any] | None:

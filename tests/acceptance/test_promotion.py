@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +16,11 @@ from scheduler_service.local.postgres import Postgres
 from tests.acceptance.harness import Harness, eventually, free_port, readiness
 from tests.acceptance.postgres_faults import frozen_postgres
 from tests.acceptance.replica import Replica
-from tests.acceptance.tasks import create_task_at, in_seconds
+from tests.acceptance.tasks import (
+    count_requests_by_run,
+    create_task_at,
+    in_seconds,
+)
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(300)
@@ -105,6 +111,12 @@ def read_state(server: TcpPostgres) -> list[tuple[Any, ...]]:
     )
 
 
+def have_all_moved_to(server: TcpPostgres, since: datetime) -> bool:
+    """Whether it has a heartbeat of each process from after a moment."""
+    [(oldest,)] = server.execute("SELECT min(seen_at) FROM tasks_api_heartbeat")
+    return bool(oldest > since)
+
+
 def longest_gap(target: Receiver) -> float:
     return max(b.at - a.at for a, b in pairwise(target.requests))
 
@@ -143,6 +155,54 @@ def test_the_promoted_standby_takes_over_and_the_former_primary_gets_nothing(
     eventually(lambda: not harness.postgres.execute(_OTHER_SESSIONS))
     assert FORMER_PRIMARY in harness.read_logs()
     assert 1 <= harness.read_logs().count(FORMER_PRIMARY) <= 8
+
+
+def test_a_process_that_reaches_only_the_former_primary_takes_nothing_from_it(
+    harness: PromotionHarness, lone_target: Receiver
+) -> None:
+    for part in ("web", "worker", "beat"):
+        harness.start_part(part)
+    eventually(harness.is_ready)
+    for _ in range(20):
+        create_task_at(harness, f"{lone_target.url}/x", in_seconds(20))
+    eventually(lambda: is_caught_up(harness))
+    [(promoted_at,)] = harness.standby.execute("SELECT now() FROM pg_promote()")
+    eventually(lambda: have_all_moved_to(harness.standby, promoted_at))
+    eventually(harness.is_ready)
+    before = read_state(harness.postgres)
+
+    cut_off = [
+        harness.start_part(part, DATABASE_URL=harness.postgres.url)
+        for part in ("worker", "beat")
+    ]
+    port = free_port()
+    harness.start_part("web", DATABASE_URL=harness.postgres.url, PORT=str(port))
+    status, found = eventually(lambda: readiness(f"http://127.0.0.1:{port}"))
+    lone_target.wait_for(20, timeout=60)
+    eventually(lambda: harness.read_logs().count(FORMER_PRIMARY) >= 3)
+
+    assert (status, found["database"]) == (503, "unfit")
+    assert FORMER_PRIMARY in found["reason"]
+    assert read_state(harness.postgres) == before
+    assert set(count_requests_by_run(lone_target.requests).values()) == {1}
+    assert [part.poll() for part in cut_off] == [None, None]
+
+
+def test_a_former_primary_is_accepted_again_on_purpose(
+    harness: PromotionHarness,
+) -> None:
+    harness.standby.execute("SELECT pg_promote()")
+    eventually(lambda: harness.manage("migrate", "--check") == "")
+    alone = {"DATABASE_URL": harness.postgres.url}
+    web = harness.start_part("web", **alone)
+    status, _ = eventually(lambda: readiness(harness.url))
+    harness.stop_process(web, signal.SIGTERM)
+
+    assert harness.manage("forget_timelines") == "Forgot the timelines of 1 systems."
+
+    harness.start_part("web", **alone)
+    again, _ = eventually(lambda: readiness(harness.url))
+    assert (status, again) == (503, 200)
 
 
 def test_a_standby_alone_is_refused_in_a_sentence(harness: PromotionHarness) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scheduler_service.db.primaries import HostPort, NewestTimelines, ServerState
-from scheduler_service.db.sessions import host_port_of, split_hosts
+from scheduler_service.db.sessions import host_port_of, is_embedded, split_hosts
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,13 @@ def test_what_cannot_be_compared_is_no_former_primary(other: ServerState) -> Non
     known.record(A, server_facts(5))
 
     assert known.find_problem(B, other) == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("", True), ("/run/a", True), ("/run/a,/run/b", False), ("a", False)],
+)
+def test_only_one_server_of_this_machine_is_never_replaced(
+    host: str, expected: bool
+) -> None:
+    assert is_embedded({"host": host}) is expected

@@ -91,3 +91,21 @@ def test_a_mail_server_that_cannot_be_read_is_named_without_its_password(
     assert done.returncode != 0
     assert "EMAIL_URL" in done.stderr.splitlines()[-1]
     assert "s3cret" not in done.stderr
+
+
+def test_behind_a_pooler_that_shares_sessions_nothing_is_prepared() -> None:
+    shown = "[(n, d['OPTIONS'].get('prepare_threshold'), d['SHARES_SESSIONS']) for n, d in settings.DATABASES.items()]"
+
+    assert load(shown).stdout.strip() == "[('default', 2, False)]"
+    direct = {"DATABASE_DIRECT_URL": "postgresql://u:p@a,b/x"}
+    assert (
+        load(shown, **direct).stdout.strip()
+        == "[('default', None, True), ('direct', 2, False)]"
+    )
+
+
+def test_a_direct_url_alone_is_refused() -> None:
+    done = load(DATABASE_DIRECT_URL="postgresql://u:p@a/x", DATABASE_URL="")
+
+    assert done.returncode != 0
+    assert "DATABASE_DIRECT_URL is set, and DATABASE_URL is not" in done.stderr

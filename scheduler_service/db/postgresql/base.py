@@ -12,7 +12,10 @@ from scheduler_service.db.sessions import open_session
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        return open_session(conn_params, super().get_new_connection)
+        shares_sessions = bool(self.settings_dict.get("SHARES_SESSIONS"))
+        return open_session(
+            conn_params, super().get_new_connection, shares_sessions=shares_sessions
+        )
 
     def create_cursor(self, name: str | None = None) -> Any:
         cursor = super().create_cursor(name)

@@ -18,6 +18,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from accounts import audit
 from accounts.services import AccountError, configure_tenant
 from scheduler_service.db import locks
+from scheduler_service.db.direct import direct_as_default
 from scheduler_service.db.locks import LockKind
 from scheduler_service.db.poolers import SharedSessions
 from scheduler_service.db.server_statements import FIND_OLDEST_TRANSACTION
@@ -52,6 +53,10 @@ class Command(migrate.Command):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        with direct_as_default():
+            self._migrate(*args, **options)
+
+    def _migrate(self, *args: Any, **options: Any) -> None:
         connection = self._connection = connections[options["database"]]
         wait_for_database(connection, options["wait"])
         with without_limits(connection), hold_migration_lock(connection):
