@@ -65,6 +65,8 @@ DOORS = {
     # Messages are hints: what must happen does not depend on Celery.
     "celery": {
         "tasks_api.messaging.broker",
+        "tasks_api.messaging.rabbitmq",
+        "tasks_api.messaging.redis_broker",
         "tasks_api.scheduler.beat",
         "tasks_api.scheduler.operator_tasks",
         "tasks_api.worker.flower_events",
