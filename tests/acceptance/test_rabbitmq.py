@@ -104,7 +104,6 @@ def test_every_task_is_sent_once_when_a_node_of_three_is_killed(
 ) -> None:
     service = make_service(harness, three_nodes)
     with service.running():
-        assert three_nodes.control("list_queues", "-q", "type", "name") != ""
         with SteadyTasks(harness, target) as tasks:
             tasks.wait_for_more(20)
 
@@ -112,10 +111,12 @@ def test_every_task_is_sent_once_when_a_node_of_three_is_killed(
             three_nodes.kill(0)
             tasks.wait_for_more(50)
             eventually(lambda: service.read_broker_state() == "ok", timeout=60)
-            eventually(lambda: three_nodes.count_consumers(1, QUEUE) == 2, timeout=60)
             tasks.wait_for_more(50)
         tasks.wait_for_all()
 
+        # Workers take the bells from the new leader. It still counts consumers of the
+        # dead node, so their number says nothing.
+        eventually(lambda: "scheduler_broker_depth 0.0" in service.read_metrics())
         assert_each_was_sent_once(tasks, target)
         assert not service.has_stopped()
         assert_flower_shows_runs(harness, service, target)
