@@ -213,4 +213,5 @@ def _check_body(body: Any, task: Any) -> None:
 app.steps["consumer"].add(PrefetchGate)
 celery_worker.disable_commands(except_for=ALLOWED_COMMANDS | WORKER_COMMANDS)
 celery_worker.log_instead_of_printing(logger)
+kombu_amqp.limit_heartbeats()
 kombu_redis.drop_unreadable_messages(report_drop)

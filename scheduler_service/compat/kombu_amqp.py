@@ -1,19 +1,40 @@
-"""Know whether a message to all listeners reached one, and pause a consumer, on RabbitMQ.
+"""Listeners, pauses and heartbeats of workers on RabbitMQ, for which kombu has no words.
 
-Uses py-amqp's channels as they are: RabbitMQ returns a message with `mandatory` that
-reaches no queue, and does so before it confirms it. kombu has no word for either.
+RabbitMQ returns a message with `mandatory` that reaches no queue before it confirms it.
+
+Changes `EventDispatcher._publish` of Celery 5.7: a worker sends its heartbeat again and
+again until RabbitMQ takes it, and meanwhile takes no messages and cannot be stopped. Needed
+until Celery limits that.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from celery.events.dispatcher import EventDispatcher
+
 DRIVER = "amqp"
+RETRY_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0}
 RETURN_EVENT = "basic_return"
 
 
 def is_rabbitmq(channel: Any) -> bool:
     return bool(channel.connection.client.transport.driver_type == DRIVER)
+
+
+def limit_heartbeats() -> None:
+    """Let a heartbeat that RabbitMQ does not take be sent again once only."""
+    dispatcher: Any = EventDispatcher
+    original = dispatcher._publish
+
+    def _publish(
+        self: Any, event: Any, producer: Any, *args: Any, **options: Any
+    ) -> Any:
+        if producer and producer.connection.transport.driver_type == DRIVER:
+            options["retry_policy"] = RETRY_ONCE
+        return original(self, event, producer, *args, **options)
+
+    dispatcher._publish = _publish
 
 
 class Returns:

@@ -72,8 +72,10 @@ def _open_channel(url: str) -> Iterator[Any]:
         try:
             # Connects within the limits of the options; channel() by itself does not.
             assert connection.default_channel
-            with connection.channel() as channel:
-                yield channel
+            channel = connection.channel()
+            yield channel
+            # Not after an error: RabbitMQ might not answer.
+            channel.close()
         except Exception:
             connection.collect()
             raise

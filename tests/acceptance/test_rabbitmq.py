@@ -126,25 +126,26 @@ def test_a_frozen_or_full_node_stops_no_delivery(
     harness: Harness, one_node: RabbitMQ, target: Receiver
 ) -> None:
     service = make_service(harness, one_node)
-    with service.running(), SteadyTasks(harness, target) as tasks:
-        tasks.wait_for_more(5)
+    with service.running():
+        with SteadyTasks(harness, target) as tasks:
+            tasks.wait_for_more(5)
 
-        one_node.node(0).send_signal(signal.SIGSTOP)
-        eventually(lambda: service.read_broker_state() == "unreachable", timeout=60)
-        tasks.wait_for_more(20)
-        one_node.node(0).send_signal(signal.SIGCONT)
-        eventually(lambda: service.read_broker_state() == "ok", timeout=60)
+            one_node.node(0).send_signal(signal.SIGSTOP)
+            eventually(lambda: service.read_broker_state() == "unreachable", timeout=60)
+            tasks.wait_for_more(20)
+            one_node.node(0).send_signal(signal.SIGCONT)
+            eventually(lambda: service.read_broker_state() == "ok", timeout=60)
 
-        one_node.control("set_vm_memory_high_watermark", "absolute", "1MB")
-        eventually(lambda: service.read_broker_state() == "unfit", timeout=60)
-        tasks.wait_for_more(20)
-        one_node.control("set_vm_memory_high_watermark", "0.4")
-        eventually(lambda: service.read_broker_state() == "ok", timeout=60)
+            one_node.control("set_vm_memory_high_watermark", "absolute", "1MB")
+            eventually(lambda: service.read_broker_state() == "unfit", timeout=60)
+            tasks.wait_for_more(20)
+            one_node.control("set_vm_memory_high_watermark", "0.4")
+            eventually(lambda: service.read_broker_state() == "ok", timeout=60)
 
-        tasks.wait_for_more(20)
+            tasks.wait_for_more(20)
+        tasks.wait_for_all()
         assert not service.has_stopped()
-    tasks.wait_for_all()
-    assert_each_was_sent_once(tasks, target)
+        assert_each_was_sent_once(tasks, target)
 
 
 def test_a_queue_of_another_kind_is_named_and_ends_no_beat(

@@ -76,6 +76,7 @@ DOORS = {
         "scheduler_service.celery",
         "scheduler_service.consumer",
         "scheduler_service.compat.celery_worker",
+        "scheduler_service.compat.kombu_amqp",
         # Starts Flower, which is a command of Celery.
         "scheduler_service.flower",
     },
