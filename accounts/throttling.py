@@ -19,7 +19,7 @@ from enum import StrEnum
 import redis
 from django.conf import settings
 
-from scheduler_service.redis.connections import redis_client_url
+from scheduler_service.redis.connections import connect
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ HASHING_TIMEOUT = 0.5
 MAX_VISITS_PER_MINUTE = 240
 # The Redis hash with the number of refusals by kind of credential, for the metrics.
 REFUSALS_KEY = "scheduler:refused"
+REDIS_TIMEOUT = 1.0
 FLUSH_INTERVAL = 1.0
 
 
@@ -194,7 +195,7 @@ def _count_refusal(kind: CredentialKind) -> None:
     global _flush_timer
     with _count_lock:
         _uncounted[kind.value] += 1
-        if _flush_timer is None:
+        if _flush_timer is None and settings.REDIS_URL:
             _flush_timer = threading.Timer(FLUSH_INTERVAL, _flush)
             _flush_timer.daemon = True
             _flush_timer.start()
@@ -208,26 +209,29 @@ def _flush() -> None:
         _uncounted.clear()
         _flush_timer = None
     try:
-        with _client() as client, client.pipeline(transaction=False) as pipe:
-            for kind, count in counted.items():
-                pipe.hincrby(REFUSALS_KEY, kind, count)
-            pipe.execute()
-    except redis.RedisError:
+        _add_to_redis(counted)
+    except (redis.RedisError, OSError):
         with _count_lock:
             _uncounted.update(counted)
 
 
+def _add_to_redis(counted: Counter[str]) -> None:
+    with (
+        connect(settings.REDIS_URL, timeout=REDIS_TIMEOUT) as client,
+        client.pipeline(transaction=False) as pipe,
+    ):
+        for kind, count in counted.items():
+            pipe.hincrby(REFUSALS_KEY, kind, count)
+        pipe.execute()
+
+
 def load_refusal_counts() -> dict[CredentialKind, int]:
-    """The refusals by kind of credential. Raises redis.RedisError."""
-    with _client() as client:
+    """The refusals by kind of credential; none without a Redis. Raises redis.RedisError."""
+    if not settings.REDIS_URL:
+        return {}
+    with connect(settings.REDIS_URL, timeout=REDIS_TIMEOUT) as client:
         found = client.hgetall(REFUSALS_KEY)
     return {kind: int(found.get(kind.value.encode(), 0)) for kind in CredentialKind}
-
-
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(
-        redis_client_url(settings.REDIS_URL), socket_timeout=1, socket_connect_timeout=1
-    )
 
 
 def reset() -> None:

@@ -1,6 +1,6 @@
-"""Limit the messages and remote control commands that a worker accepts from Redis.
+"""Limit the messages and remote control commands that a worker accepts from its broker.
 
-Any client that can write to Redis can send messages and commands. None of them ends a
+Any client that can write to the broker can send messages and commands. None of them ends a
 worker or stops its work: an unreadable message is dropped, and commands that change a
 worker are disabled.
 """
@@ -19,7 +19,7 @@ from celery.worker.consumer import Consumer, Tasks
 from kombu.exceptions import OperationalError
 
 from scheduler_service.celery import app
-from scheduler_service.compat import celery_worker, kombu_redis
+from scheduler_service.compat import celery_worker, kombu_amqp, kombu_redis
 from tasks_api import tasks
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,13 @@ class TolerantConsumer(Consumer):
     channel_errors: tuple[type[Exception], ...]
 
     class Blueprint(_Blueprint):  # type: ignore[misc]  # the stubs leave it out
+        # It makes RabbitMQ's queues for messages with an ETA, and none has one here.
+        default_steps = tuple(
+            step
+            for step in _Blueprint.default_steps
+            if not step.endswith(":DelayedDelivery")
+        )
+
         def start(self, parent: Any) -> None:
             try:
                 super().start(parent)
@@ -121,7 +128,7 @@ def is_out_of_files(error: BaseException | None) -> bool:
 class PrefetchGate(bootsteps.StartStopStep):
     """Takes no messages while this worker could not work on them.
 
-    Other workers get them: Redis gives a message to any worker that waits for one.
+    Other workers get them: a broker gives a message to any worker that waits for one.
     """
 
     requires = (Tasks,)
@@ -129,11 +136,20 @@ class PrefetchGate(bootsteps.StartStopStep):
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
         self._timer: Any = None
+        self._pause: kombu_amqp.ConsumerPause | None = None
 
     def start(self, consumer: Any) -> None:
         channel = consumer.task_consumer.channel
-        kombu_redis.take_messages_only_if(tasks.can_take_messages, channel)
-        self._timer = consumer.timer.call_repeatedly(GATE_INTERVAL, tasks.log_contact)
+        if kombu_amqp.is_rabbitmq(channel):
+            self._pause = kombu_amqp.ConsumerPause(consumer.task_consumer)
+        else:
+            kombu_redis.take_messages_only_if(tasks.can_take_messages, channel)
+        self._timer = consumer.timer.call_repeatedly(GATE_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        tasks.log_contact()
+        if self._pause is not None:
+            self._pause.take_messages_if(tasks.can_take_messages())
 
     def stop(self, consumer: Any) -> None:
         if self._timer is not None:
@@ -197,4 +213,5 @@ def _check_body(body: Any, task: Any) -> None:
 app.steps["consumer"].add(PrefetchGate)
 celery_worker.disable_commands(except_for=ALLOWED_COMMANDS | WORKER_COMMANDS)
 celery_worker.log_instead_of_printing(logger)
+kombu_amqp.limit_heartbeats()
 kombu_redis.drop_unreadable_messages(report_drop)

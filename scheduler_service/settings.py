@@ -9,6 +9,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
+from scheduler_service.brokers import options as broker_options
+from scheduler_service.brokers import urls as broker_urls
 from scheduler_service.environment import DEVELOPMENT, env
 from scheduler_service.local import state_files, urls
 from scheduler_service.process import mail_urls, time_zones
@@ -288,16 +290,26 @@ X_FRAME_OPTIONS = "DENY"
 if env.bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+# Celery reads this variable itself, too.
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "")
 REDIS_URL = env.str("REDIS_URL", "")
-EMBEDDED_REDIS = not REDIS_URL
-REDIS_URL = REDIS_URL or urls.redis_url(STATE_DIR)
+EMBEDDED_REDIS = not REDIS_URL and not CELERY_BROKER_URL
+if EMBEDDED_REDIS:
+    REDIS_URL = urls.redis_url(STATE_DIR)
+# Beside RabbitMQ there need not be a Redis.
+if not REDIS_URL and not broker_urls.is_rabbitmq(CELERY_BROKER_URL):
+    REDIS_URL = CELERY_BROKER_URL
+CELERY_BROKER_URL = CELERY_BROKER_URL or REDIS_URL
 # The name of the Redis that Sentinels watch, and the Sentinels' own password.
 REDIS_SENTINEL_MASTER = env.str("REDIS_SENTINEL_MASTER", "")
 REDIS_SENTINEL_PASSWORD = env.str("REDIS_SENTINEL_PASSWORD", "")
-if _problem := connections.find_url_problem(REDIS_URL, REDIS_SENTINEL_MASTER):
-    raise ImproperlyConfigured(_problem)
+for _problem in (
+    REDIS_URL and connections.find_url_problem(REDIS_URL, REDIS_SENTINEL_MASTER),
+    broker_urls.find_url_problem(CELERY_BROKER_URL, REDIS_SENTINEL_MASTER),
+):
+    if _problem:
+        raise ImproperlyConfigured(_problem)
 
-CELERY_BROKER_URL = REDIS_URL
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "deliver"
 # The rows are the truth: messages are hints, acknowledged early, without results.
@@ -312,31 +324,20 @@ CELERY_WORKER_CONCURRENCY = env.int("WORKER_THREADS", 4)
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = True
-# An attempt that is under way when Redis drops is finished, not cut.
+# An attempt that is under way when the broker drops is finished, not cut.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-# Without it a worker exits when Redis is out of disk or memory.
+# Without it a worker exits when the broker is out of disk or memory.
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {
-    "visibility_timeout": 180,
-    "unacked_restore_interval": 5,
-    "unacked_restore_throttle": 1,
-    "socket_timeout": 5,
-    "socket_connect_timeout": 3,
-    "health_check_interval": 10,
-    "max_connections": 50,
-}
-if not REDIS_URL.startswith("redis+socket://"):
-    CELERY_BROKER_TRANSPORT_OPTIONS["socket_keepalive"] = True
-if connections.is_sentinel(REDIS_URL):
-    CELERY_BROKER_TRANSPORT_OPTIONS |= {
-        "master_name": REDIS_SENTINEL_MASTER,
-        "sentinel_kwargs": {
-            **connections.timeout_options(3),
-            "password": connections.MaskedPassword(REDIS_SENTINEL_PASSWORD) or None,
-        },
-    }
+CELERY_BROKER_TRANSPORT_OPTIONS = broker_options.transport_options(
+    CELERY_BROKER_URL, master=REDIS_SENTINEL_MASTER, password=REDIS_SENTINEL_PASSWORD
+)
+CELERY_BROKER_CONNECTION_TIMEOUT = broker_options.connect_timeout(CELERY_BROKER_URL)
+CELERY_BROKER_USE_SSL = broker_options.tls_options(CELERY_BROKER_URL)
+CELERY_TASK_DEFAULT_QUEUE_TYPE = broker_options.queue_type(CELERY_BROKER_URL)
+# Seconds; RabbitMQ and its clients notice within two of them that the other is lost.
+CELERY_BROKER_HEARTBEAT = 10
 CELERY_BEAT_SCHEDULER = "tasks_api.scheduler.beat:TenantScheduler"
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import redis
 from celery import current_app, shared_task, signals
 from django.conf import settings
 
@@ -20,6 +19,7 @@ from scheduler_service.db import clock, schema
 from scheduler_service.process import gc_tuning
 from scheduler_service.startup import start
 from tasks_api.messaging import broker
+from tasks_api.messaging.errors import BrokerAway, UnusableBroker, UnusableForNow
 from tasks_api.metrics import counters, registry
 from tasks_api.monitoring import exporter
 from tasks_api.monitoring.heartbeats import record_heartbeat
@@ -67,14 +67,14 @@ def _check_start(**kwargs: Any) -> None:
 @signals.worker_init.connect
 @signals.beat_init.connect
 def _check_broker(**kwargs: Any) -> None:
-    """Refuse to start on a Redis that takes no messages, or may drop them."""
+    """Refuse to start on a broker that takes no messages, or may drop them."""
     try:
-        broker.check_usable(settings.REDIS_URL, timeout=3)
-    except (redis.RedisError, OSError) as error:
+        broker.check_usable(settings.CELERY_BROKER_URL, timeout=3)
+    except BrokerAway as error:
         logger.warning("The broker does not answer: %s", error)
-    except broker.UnusableForNow as reason:
+    except UnusableForNow as reason:
         logger.warning("%s", reason)
-    except broker.UnusableBroker as reason:
+    except UnusableBroker as reason:
         raise SystemExit(str(reason)) from reason
 
 

@@ -1,6 +1,6 @@
 """Connect to Redis, for each form that REDIS_URL may have.
 
-Celery reads the same URL itself; see CELERY_BROKER_TRANSPORT_OPTIONS in settings.py.
+Celery connects by itself; see scheduler_service/brokers.
 """
 
 from __future__ import annotations
@@ -21,21 +21,28 @@ SCHEMES = ("redis", "rediss", "redis+socket", SENTINEL)
 SENTINEL_PORT = 26379
 
 
-def find_url_problem(url: str, master: str) -> str:
-    """A sentence about what is wrong with a REDIS_URL, without its password."""
+FORMS = "redis://host:6379/0, rediss://… or sentinel://host:26379/0"
+
+
+def find_url_problem(url: str, master: str, variable: str = "REDIS_URL") -> str:
+    """A sentence about what is wrong with the URL of a Redis, without its password."""
     for each in url.split(";"):
         try:
             parts = urlsplit(each)
             _ = parts.port
         except ValueError as error:
-            return f"REDIS_URL cannot be read: {error}."
+            return f"{variable} cannot be read: {error}."
         if parts.scheme not in SCHEMES:
             return (
-                f"REDIS_URL begins with {parts.scheme or 'nothing'}://, and the broker "
-                "is Redis: redis://host:6379/0, rediss://… or sentinel://host:26379/0."
+                f"{variable} begins with {parts.scheme or 'nothing'}://, and must name "
+                f"a Redis: {FORMS}. Only CELERY_BROKER_URL may name RabbitMQ, as "
+                "amqp://user:password@host//."
             )
     if is_sentinel(url) and not master:
-        return "REDIS_URL names Sentinels: set REDIS_SENTINEL_MASTER to the name of the master that they watch."
+        return (
+            f"{variable} names Sentinels: set REDIS_SENTINEL_MASTER to the name of the "
+            "master that they watch."
+        )
     return ""
 
 

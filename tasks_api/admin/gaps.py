@@ -1,4 +1,4 @@
-"""Show when no worker or no beat was at work, and when Redis took no messages."""
+"""Show when no worker or no beat was at work, and when the broker took no messages."""
 
 from __future__ import annotations
 

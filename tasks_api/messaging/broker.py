@@ -1,4 +1,4 @@
-"""Ring workers: bells are messages in Redis, without contents, that make a worker look."""
+"""Ring workers: bells are messages without contents, that make a worker look."""
 
 from __future__ import annotations
 
@@ -6,41 +6,31 @@ import logging
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-import redis
 from celery import current_app
-from kombu.exceptions import OperationalError
 
-from scheduler_service.redis.connections import connect
+from scheduler_service.brokers.urls import is_rabbitmq
+from tasks_api.messaging import rabbitmq, redis_broker
+from tasks_api.messaging.errors import SEND_ERRORS
+from tasks_api.messaging.producers import acquire_producer
 
 logger = logging.getLogger(__name__)
 
 DELIVER_TASK = "tasks_api.tasks.deliver"
 ANNOUNCE_ENDS_TASK = "tasks_api.tasks.tell_ends"
 MAX_RUNS_PER_MESSAGE = 500
-# The key that check_usable() writes.
-TRIAL_KEY = "scheduler.trial"
-REPLICA_ERROR = (
-    "Redis is a read-only replica, which takes no messages: REDIS_URL must name the "
-    "master, or Sentinels that know it."
-)
-MEMORY_ERROR = "Redis is full, and takes no messages: raise its maxmemory, or empty what else is in it."
-COMMAND_ERROR = "Redis refuses what this service needs: {}"
-EVICTION_ERROR = (
-    "Redis has maxmemory-policy {}, which silently drops messages when its memory is "
-    "full. Set it to noeviction."
-)
+COUNT_TIMEOUT = 1.0
 
 
 def ring(bells: int = 1) -> bool:
     """Make workers look for what is due, each bell one of them; return if all were rung.
 
     A bell may be lost, doubled or late: workers look by themselves every second, too. The
-    call never blocks for longer than a socket timeout, and never retries.
+    call never blocks for longer than the timeouts of the broker, and never retries.
     """
     try:
         for _ in range(bells):
             _send(DELIVER_TASK)
-    except (OperationalError, OSError, redis.RedisError) as error:
+    except SEND_ERRORS as error:
         logger.warning("The broker takes no messages: %s", error)
         return False
     return True
@@ -52,54 +42,39 @@ def announce_ends(run_ids: Sequence[UUID]) -> None:
         part = run_ids[start : start + MAX_RUNS_PER_MESSAGE]
         try:
             _send(ANNOUNCE_ENDS_TASK, [run_id.hex for run_id in part])
-        except (OperationalError, OSError, redis.RedisError) as error:
+        except SEND_ERRORS as error:
             logger.warning("The broker takes no messages: %s", error)
             return
 
 
 def _send(name: str, *args: list[str]) -> None:
-    current_app.send_task(
-        name,
-        args,
-        retry=False,
-        argsrepr=f"({sum(map(len, args))} runs)" if args else "()",
-        kwargsrepr="{}",
-    )
-
-
-class UnusableBroker(Exception):
-    """Workers cannot use this Redis; the text says why."""
-
-
-class UnusableForNow(UnusableBroker):
-    """The trouble may pass without an operator, so a start need not fail for it."""
+    with acquire_producer(current_app) as producer:
+        current_app.send_task(
+            name,
+            args,
+            producer=producer,
+            retry=False,
+            argsrepr=f"({sum(map(len, args))} runs)" if args else "()",
+            kwargsrepr="{}",
+        )
 
 
 def check_usable(url: str, *, timeout: float = 1.0) -> None:
-    """Check that Redis accepts writes and evicts no keys.
+    """Check that a broker takes messages, and keeps those that it took.
 
-    Raises UnusableBroker, or redis.RedisError if Redis does not answer.
+    Raises UnusableBroker, or BrokerAway if it does not answer.
     """
-    try:
-        with connect(url, timeout=timeout) as client:
-            policy = client.info("memory")["maxmemory_policy"]
-            client.set(TRIAL_KEY, 1, ex=60)
-    except redis.ReadOnlyError as error:
-        raise UnusableForNow(REPLICA_ERROR) from error
-    except redis.OutOfMemoryError as error:
-        raise UnusableForNow(MEMORY_ERROR) from error
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:
-        raise UnusableBroker(COMMAND_ERROR.format(error)) from error
-    except redis.ResponseError as error:
-        raise UnusableForNow(COMMAND_ERROR.format(error)) from error
-    if policy != "noeviction":
-        raise UnusableBroker(EVICTION_ERROR.format(policy))
+    if is_rabbitmq(url):
+        rabbitmq.check_usable(url, timeout=timeout)
+    else:
+        redis_broker.check_usable(url, timeout=timeout)
 
 
 def count_messages(url: str) -> int:
-    """Return how many messages wait for a worker. Raises redis.RedisError."""
-    with connect(url, timeout=1) as client:
-        return int(client.llen(current_app.conf.task_default_queue))
+    """Return how many messages wait for a worker. Raises BrokerAway."""
+    if is_rabbitmq(url):
+        return rabbitmq.count_messages(url)
+    return redis_broker.count_messages(url, timeout=COUNT_TIMEOUT)
 
 
 def parse_run_ids(texts: object) -> Iterator[UUID]:

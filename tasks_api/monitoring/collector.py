@@ -1,4 +1,4 @@
-"""The metrics of the whole service, from PostgreSQL and Redis, for Prometheus.
+"""The metrics of the whole service, from PostgreSQL, broker and Redis, for Prometheus.
 
 Every process sees the same values, so any process of web may answer for all.
 """
@@ -23,6 +23,7 @@ from scheduler_service.db import clock
 from tasks_api.domain.ids import first_id_at
 from tasks_api.domain.states import RunState
 from tasks_api.messaging import broker
+from tasks_api.messaging.errors import BrokerAway, UnusableBroker
 from tasks_api.metrics import registry
 from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
@@ -39,7 +40,7 @@ WAITING_STATES = (
 )
 
 DATABASE_UP_HELP = "1 if PostgreSQL answers, else 0."
-BROKER_UP_HELP = "1 if Redis answers and takes messages, else 0."
+BROKER_UP_HELP = "1 if the broker answers and takes messages, else 0."
 # Count unfinished runs, and due fire times. The run of a paused one-off is not due.
 COUNT_WAITING_RUNS = """
     WITH waiting AS (
@@ -64,7 +65,7 @@ COUNT_WAITING_RUNS = """
 
 
 def exposition() -> bytes:
-    """Return the metrics for a scrape, also while PostgreSQL or Redis is away."""
+    """Return the metrics for a scrape, also while one of them is away."""
     found = CollectorRegistry()
     found.register(ServiceCollector())
     found.register(TimeZones())
@@ -76,6 +77,7 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._database()
         yield from self._broker()
+        yield from _refusals()
 
     def _database(self) -> Iterator[Metric]:
         try:
@@ -107,30 +109,39 @@ class ServiceCollector(Collector):
 
     def _broker(self) -> Iterator[Metric]:
         try:
-            depth = broker.count_messages(settings.REDIS_URL)
-            refused = throttling.load_refusal_counts()
+            depth = broker.count_messages(settings.CELERY_BROKER_URL)
             takes_messages = _takes_messages()
-        except (redis.RedisError, OSError):
+        except BrokerAway:
             yield _gauge("scheduler_broker_up", BROKER_UP_HELP, 0)
             return
         yield _gauge("scheduler_broker_up", BROKER_UP_HELP, int(takes_messages))
         yield _gauge(
-            "scheduler_broker_depth", "Messages in Redis that wait for a worker.", depth
+            "scheduler_broker_depth",
+            "Messages at the broker that wait for a worker.",
+            depth,
         )
+
+
+def _takes_messages() -> bool:
+    try:
+        broker.check_usable(settings.CELERY_BROKER_URL)
+    except UnusableBroker:
+        return False
+    return True
+
+
+def _refusals() -> Iterator[Metric]:
+    try:
+        refused = throttling.load_refusal_counts()
+    except (redis.RedisError, OSError):
+        return
+    if refused:
         yield _counters(
             "scheduler_refused_total",
             "Requests and logins refused because of a missing or wrong credential.",
             "door",
             refused,
         )
-
-
-def _takes_messages() -> bool:
-    try:
-        broker.check_usable(settings.REDIS_URL)
-    except broker.UnusableBroker:
-        return False
-    return True
 
 
 def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Metric]:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import redis
 from django.conf import settings
 
 from tasks_api.messaging import broker
+from tasks_api.messaging.errors import BrokerAway, UnusableBroker
 
 logger = logging.getLogger(__name__)
 
@@ -87,12 +87,12 @@ class WorkerWatchdog:
     def check(self) -> None:
         self._remark = ""
         try:
-            depth = broker.count_messages(settings.REDIS_URL)
-            broker.check_usable(settings.REDIS_URL)
-        except (redis.RedisError, OSError) as error:
-            # Without Redis there are no messages to take.
-            depth, self._remark = 0, f"Redis does not answer: {error}"
-        except broker.UnusableBroker as reason:
+            depth = broker.count_messages(settings.CELERY_BROKER_URL)
+            broker.check_usable(settings.CELERY_BROKER_URL)
+        except BrokerAway as error:
+            # Without a broker there are no messages to take.
+            depth, self._remark = 0, f"The broker does not answer: {error}"
+        except UnusableBroker as reason:
             self._remark = str(reason)
         self.compare(depth)
 

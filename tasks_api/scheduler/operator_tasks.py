@@ -15,6 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
 from scheduler_service.db import clock
+from tasks_api.messaging.producers import acquire_producer
 from tasks_api.storage import schedule_rows
 from tasks_api.taking.isolation import is_foreign_error
 
@@ -103,9 +104,10 @@ class OperatorTasks:
 
     def _send(self, entry: ModelEntry, before: datetime | None) -> None:
         try:
-            self._scheduler.apply_async(entry, advance=False)
+            with acquire_producer(self._scheduler.app) as producer:
+                self._scheduler.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:
-            # An unsent task has not run, so it stays due until Redis is back.
+            # An unsent task has not run, so it stays due until the broker is back.
             self._log(entry.model.pk, f"is not sent, and stays due: {error}")
             rows = PeriodicTask.objects.filter(pk=entry.model.pk)
             rows.update(last_run_at=before, total_run_count=F("total_run_count") - 1)

@@ -14,12 +14,13 @@ from contextlib import suppress
 from queue import Full, Queue
 from typing import Any
 
-import redis
 from celery.events.event import get_exchange
-from kombu.exceptions import OperationalError
 
+from scheduler_service.compat import kombu_amqp
 from scheduler_service.compat.kombu_redis import read_receiver_count
 from tasks_api.delivery import faults
+from tasks_api.messaging.errors import SEND_ERRORS
+from tasks_api.messaging.producers import acquire_producer
 from tasks_api.worker import threads
 from tasks_api.worker.flower_events import NO_EVENTS, encode_events
 from tasks_api.worker.record import AttemptResult
@@ -79,9 +80,7 @@ class EventPublisher:
                     self._publish(*batch)
             except Exception as error:  # noqa: BLE001 (the loop's outermost ring)
                 self._pause(FAILURE_PAUSE)
-                is_outage = isinstance(
-                    error, OperationalError | OSError | redis.RedisError
-                )
+                is_outage = isinstance(error, SEND_ERRORS)
                 level = logging.DEBUG if is_outage else logging.ERROR
                 logger.log(level, "Events were lost: %s", faults.summarize(error))
 
@@ -95,25 +94,34 @@ class EventPublisher:
                 self._send(hostname, events)
 
     def _send(self, hostname: str, events: str) -> None:
-        with self._app.amqp.producer_pool.acquire(block=True) as producer:
-            exchange = get_exchange(producer.connection)
-            producer.publish(
-                events,
-                content_type="application/json",
-                content_encoding="utf-8",
-                exchange=exchange.name,
-                routing_key="task.multi",
-                declare=[exchange],
-                headers={"hostname": hostname},
-                delivery_mode=1,
-                retry=False,
-            )
-            receivers = read_receiver_count(producer.channel)
-        # A broker that does not count its listeners may have some.
-        self._has_listeners = receivers != 0
+        with acquire_producer(self._app) as producer:
+            self._has_listeners = _publish(producer, hostname, events)
         if not self._has_listeners:
             self._pause(ASK_INTERVAL)
 
     def _pause(self, seconds: float) -> None:
         self._ask_at = time.monotonic() + seconds
         self._has_listeners = False
+
+
+def _publish(producer: Any, hostname: str, events: str) -> bool:
+    """Publish events; return whether somebody listens."""
+    exchange = get_exchange(producer.connection)
+    options = {
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "exchange": exchange.name,
+        "routing_key": "task.multi",
+        "declare": [exchange],
+        "headers": {"hostname": hostname},
+        "delivery_mode": 1,
+        "retry": False,
+    }
+    channel = producer.channel
+    if kombu_amqp.is_rabbitmq(channel):
+        with kombu_amqp.Returns(channel) as returns:
+            producer.publish(events, mandatory=True, **options)
+        return not returns.were_any
+    producer.publish(events, **options)
+    # A broker that does not count its listeners may have some.
+    return read_receiver_count(channel) != 0

@@ -25,6 +25,7 @@ FOLDERS = (
     "scheduler_service.process",
     "scheduler_service.http",
     "scheduler_service.redis",
+    "scheduler_service.brokers",
     "scheduler_service.local",
     "scheduler_service.db",
     "tasks_api.domain",

@@ -67,6 +67,8 @@ DOORS = {
     # Messages are hints: what must happen does not depend on Celery.
     "celery": {
         "tasks_api.messaging.broker",
+        "tasks_api.messaging.rabbitmq",
+        "tasks_api.messaging.redis_broker",
         "tasks_api.scheduler.beat",
         "tasks_api.scheduler.operator_tasks",
         "tasks_api.worker.flower_events",
@@ -76,6 +78,7 @@ DOORS = {
         "scheduler_service.celery",
         "scheduler_service.consumer",
         "scheduler_service.compat.celery_worker",
+        "scheduler_service.compat.kombu_amqp",
         # Starts Flower, which is a command of Celery.
         "scheduler_service.flower",
     },

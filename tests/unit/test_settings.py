@@ -109,3 +109,26 @@ def test_a_direct_url_alone_is_refused() -> None:
 
     assert done.returncode != 0
     assert "DATABASE_DIRECT_URL is set, and DATABASE_URL is not" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "redis://localhost/0 redis://localhost/0"),
+        ({"CELERY_BROKER_URL": "amqp://a//"}, "amqp://a// redis://localhost/0"),
+        ({"CELERY_BROKER_URL": "redis://b/1"}, "redis://b/1 redis://localhost/0"),
+        ({"CELERY_BROKER_URL": "amqp://a//", "REDIS_URL": ""}, "amqp://a//"),
+        (
+            {"CELERY_BROKER_URL": "redis://b/1", "REDIS_URL": ""},
+            "redis://b/1 redis://b/1",
+        ),
+    ],
+)
+def test_the_broker_is_redis_unless_another_one_is_named(
+    given: dict[str, str], expected: str
+) -> None:
+    shown = (
+        "settings.CELERY_BROKER_URL, settings.REDIS_URL, settings.EMBEDDED_REDIS or ''"
+    )
+
+    assert load(shown, **given).stdout.strip() == expected

@@ -15,7 +15,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
-from redis import RedisError
 
 from scheduler_service.local.ports import check_port, free_port, save_metrics_port
 from scheduler_service.local.state_files import (
@@ -37,7 +36,8 @@ from scheduler_service.process.supervisor import (
     read_procfile,
     spawn,
 )
-from scheduler_service.redis.connections import connect
+from tasks_api.messaging import broker
+from tasks_api.messaging.errors import BrokerAway, UnusableBroker, UnusableForNow
 from tasks_api.models import Heartbeat
 from tasks_api.monitoring.heartbeats import ALIVE_FOR
 
@@ -78,7 +78,7 @@ class Command(BaseCommand):
         if not settings.EMBEDDED_POSTGRES:
             wait_for_database(connection)
         if not settings.EMBEDDED_REDIS:
-            check_redis(settings.REDIS_URL)
+            check_broker(settings.CELERY_BROKER_URL)
 
     def _run(self) -> None:
         commands = read_procfile(settings.BASE_DIR / "Procfile")
@@ -139,14 +139,16 @@ class Command(BaseCommand):
         self.stderr.write(problem)
 
 
-def check_redis(url: str) -> None:
+def check_broker(url: str) -> None:
     try:
-        with connect(url, timeout=5) as client:
-            client.ping()
-    except (RedisError, ValueError, OSError) as error:
-        raise CommandError(
-            f"The Redis of REDIS_URL does not answer: {error}"
-        ) from error
+        broker.check_usable(url, timeout=5)
+    except UnusableForNow:
+        # Workers and beats start all the same, and say why.
+        return
+    except (BrokerAway, ValueError) as error:
+        raise CommandError(f"The broker does not answer: {error}") from error
+    except UnusableBroker as reason:
+        raise CommandError(str(reason)) from reason
 
 
 def _environment(echo_port: int, metrics_port: int) -> dict[str, str]:

@@ -6,7 +6,6 @@ import threading
 import time
 from typing import Any
 
-import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, JsonResponse
@@ -15,6 +14,7 @@ from django.views.decorators.http import require_safe
 from scheduler_service.db import schema
 from scheduler_service.db.primaries import UnusableSession
 from tasks_api.messaging import broker
+from tasks_api.messaging.errors import BrokerAway, UnusableBroker
 from tasks_api.monitoring import heartbeats
 
 
@@ -89,9 +89,9 @@ def _describe_database_error(error: DatabaseError) -> dict[str, str]:
 
 def _check_broker() -> dict[str, str]:
     try:
-        broker.check_usable(settings.REDIS_URL)
-    except (redis.RedisError, OSError):
+        broker.check_usable(settings.CELERY_BROKER_URL)
+    except BrokerAway:
         return {"broker": "unreachable"}
-    except broker.UnusableBroker as reason:
+    except UnusableBroker as reason:
         return {"broker": "unfit", "reason": str(reason)}
     return {"broker": "ok"}

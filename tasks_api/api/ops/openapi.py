@@ -49,7 +49,7 @@ _READY = {
         },
         "broker": {
             "type": "string",
-            "description": "`ok`, or what is wrong with Redis.",
+            "description": "`ok`, or what is wrong with the broker.",
         },
         "reason": {
             "type": "string",

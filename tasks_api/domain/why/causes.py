@@ -318,8 +318,8 @@ WORDS: dict[Cause, Words] = {
         "Check the name servers of the host.",
     ),
     Cause.BROKER_AWAY: Words(
-        "Redis took no messages, so workers looked by themselves, once a second.",
-        "See how Redis is run; without it, fire times are up to a second late.",
+        "The broker took no messages, so workers looked by themselves, once a second.",
+        "See how the broker is run; without it, fire times are up to a second late.",
     ),
     Cause.WORKERS_BUSY: Words(
         "Nothing was away: workers had no free place for it, or its tenant or the host of "

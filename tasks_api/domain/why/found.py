@@ -63,7 +63,9 @@ def evidence_of_deed(deed: Deed) -> Evidence:
 
 def evidence_of_gap(gap: Gap) -> Evidence:
     until = format_timestamp(gap.ended_at) if gap.ended_at else "now"
-    what = "Redis took no messages" if gap.kind == "broker" else f"no {gap.kind} seen"
+    what = (
+        "the broker took no messages" if gap.kind == "broker" else f"no {gap.kind} seen"
+    )
     text = f"{what} from {format_timestamp(gap.began_at)} to {until}"
     if gap.is_restart:
         text += "; PostgreSQL was started in that time"

@@ -51,7 +51,7 @@ def test_a_process_that_was_not_seen_for_a_while_is_not_alive(client: Client) ->
 def test_a_broker_that_is_down_degrades_and_does_not_stop(
     client: Client, settings: LazySettings
 ) -> None:
-    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    settings.CELERY_BROKER_URL = "redis://127.0.0.1:9/0"
 
     answer = client.get("/readyz")
 

@@ -12,12 +12,13 @@ import redis
 from django.conf import LazySettings
 from django.test import Client
 
+from scheduler_service.brokers import urls
 from scheduler_service.local import redis_server
 from scheduler_service.redis import connections
 from scheduler_service.redis.connections import redis_client_url
 from tasks_api import tasks
 from tasks_api.api.ops import health
-from tasks_api.messaging import broker
+from tasks_api.messaging import redis_broker
 from tasks_api.monitoring.watchdog import WorkerVitals, WorkerWatchdog
 from tests.acceptance.harness import ROOT
 
@@ -32,7 +33,7 @@ def server(
     made = redis_server.Redis(tmp_path_factory.mktemp("r"))
     process = made.start()
     made.wait_until_ready(process)
-    settings.REDIS_URL = made.url
+    settings.CELERY_BROKER_URL = made.url
     with redis.Redis.from_url(redis_client_url(made.url)) as client:
         yield client
     process.send_signal(made.stop_signal)
@@ -97,7 +98,10 @@ def test_a_worker_does_not_start_on_a_redis_that_stays_unfit(
 
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
-    [(make_full, broker.MEMORY_ERROR), (make_replica, broker.REPLICA_ERROR)],
+    [
+        (make_full, redis_broker.MEMORY_ERROR),
+        (make_replica, redis_broker.REPLICA_ERROR),
+    ],
 )
 def test_a_worker_starts_without_bells_and_says_why(
     server: redis.Redis,
@@ -118,7 +122,7 @@ def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
     make_full(server)
 
     watch.check()
-    assert (watch.problem(), watch.remark()) == ("", broker.MEMORY_ERROR)
+    assert (watch.problem(), watch.remark()) == ("", redis_broker.MEMORY_ERROR)
 
     server.config_set("maxmemory", 0)
     watch.check()
@@ -133,7 +137,7 @@ def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
         ("redis+socket:///run/r.sock?virtual_host=1", "", ""),
         ("sentinel://a:26379/0;sentinel://b:26379", MASTER, ""),
         ("sentinel://a:26379/0", "", "set REDIS_SENTINEL_MASTER"),
-        ("amqp://u:p@h//", "", "begins with amqp://"),
+        ("amqp://u:p@h//", "", "Only CELERY_BROKER_URL may name RabbitMQ"),
         ("valkey://h", "", "begins with valkey://"),
         ("h:6379", "", "begins with h://"),
         ("", "", "begins with nothing://"),
@@ -143,6 +147,26 @@ def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
 )
 def test_a_url_of_another_kind_is_refused(url: str, master: str, expected: str) -> None:
     found = connections.find_url_problem(url, master)
+
+    assert expected in found
+    assert bool(found) == bool(expected)
+    assert "u:p@" not in found
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("amqp://u:p@h//", ""),
+        ("amqps://u:p@a:5671/cell;amqps://u:p@b:5671/cell", ""),
+        ("redis://h:6379/0", ""),
+        ("sentinel://a:26379/0", "CELERY_BROKER_URL names Sentinels"),
+        ("amqp://u:p@a//;redis://u:p@b", "and so must each of its nodes"),
+        ("amqp://u:p@a:port//", "CELERY_BROKER_URL cannot be read"),
+        ("kafka://u:p@h", "CELERY_BROKER_URL begins with kafka://"),
+    ],
+)
+def test_a_broker_of_another_kind_is_refused(url: str, expected: str) -> None:
+    found = urls.find_url_problem(url, "")
 
     assert expected in found
     assert bool(found) == bool(expected)
@@ -172,6 +196,6 @@ def test_every_process_ends_with_a_sentence_about_its_settings(
     )
 
     assert done.returncode == 1
-    assert "REDIS_URL begins with amqp://, and the broker is Redis" in done.stderr
+    assert "REDIS_URL begins with amqp://, and must name a Redis" in done.stderr
     assert "Traceback" not in done.stderr
     assert "secret" not in done.stderr

@@ -27,12 +27,14 @@ SECRETS = {
         "redis://:hunter2-r@127.0.0.1:9/0",
         "rediss://me:hunter2-r@127.0.0.1:9/0",
         "sentinel://:hunter2-r@127.0.0.1:9;sentinel://:hunter2-r@127.0.0.1:8",
+        "amqp://me:hunter2-r@127.0.0.1:9//",
+        "amqps://me:hunter2-r@127.0.0.1:9//;amqps://me:hunter2-r@127.0.0.1:8//",
     ],
 )
 def test_a_report_shows_no_password(url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "scheduler_service", "report"],
-        env=os.environ | SECRETS | {"REDIS_URL": url},
+        env=os.environ | SECRETS | {"REDIS_URL": "", "CELERY_BROKER_URL": url},
         capture_output=True,
         text=True,
     )

@@ -193,7 +193,7 @@ def test_nothing_waits_in_an_empty_service(client: Client) -> None:
 def test_a_server_that_is_away_is_told_of(
     client: Client, settings: LazySettings
 ) -> None:
-    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    settings.CELERY_BROKER_URL = settings.REDIS_URL = "redis://127.0.0.1:9/0"
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE tasks_api_run RENAME TO gone")
 

@@ -145,9 +145,10 @@ def test_a_redis_that_evicts_is_refused(settings: LazySettings) -> None:
     broker.check_usable(settings.REDIS_URL)
 
 
-def test_a_redis_that_cannot_be_asked_is_no_reason_not_to_start(
-    settings: LazySettings,
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:9/0", "amqp://127.0.0.1:9//"])
+def test_a_broker_that_cannot_be_asked_is_no_reason_not_to_start(
+    settings: LazySettings, url: str
 ) -> None:
-    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    settings.CELERY_BROKER_URL = url
 
     tasks._check_broker()

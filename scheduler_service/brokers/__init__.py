@@ -1,0 +1,1 @@
+"""Which broker carries Celery's messages, and how Celery connects to it."""
