@@ -58,6 +58,10 @@ ALLOWED: dict[tuple[str, str], str] = {
         "It says how full new pages of tasks become. No row is written, and no reader or "
         "writer is held up."
     ),
+    ("tasks_api.0027_smaller_samples_of_tasks", "RunSQL"): (
+        "It says how many rows of tasks ANALYZE reads. No row is written, and no reader or "
+        "writer is held up."
+    ),
     ("tasks_api.0018_runs_in_lanes", "RunSQL"): (
         "Indexes of live runs, which are few, are made anew in a moment."
     ),

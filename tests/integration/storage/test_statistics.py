@@ -1,0 +1,24 @@
+"""ANALYZE reads a small sample of tasks, because it comes often."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from django.db import connection
+
+MIGRATION = import_module("tasks_api.migrations.0027_smaller_samples_of_tasks")
+
+# The column with the largest target decides how many rows are read. -1 is the default.
+FIND_OTHER_TARGETS = """
+    SELECT attname FROM pg_attribute
+    WHERE attrelid = 'tasks_api_task'::regclass AND attnum > 0 AND NOT attisdropped
+        AND attstattarget NOT BETWEEN 0 AND %s
+"""
+
+
+@pytest.mark.django_db
+def test_no_column_of_tasks_asks_for_a_large_sample() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_OTHER_TARGETS, [MIGRATION.TARGET])
+        assert cursor.fetchall() == []
