@@ -36,7 +36,7 @@ from accounts.services.members import (
     find_member,
     list_members,
 )
-from accounts.services.quotas import load_run_quotas
+from accounts.services.quotas import DeliveryLimits, load_delivery_limits
 from accounts.services.rotation import DEFAULT_OVERLAP, MAX_OVERLAP
 from accounts.services.signing_secrets import (
     Keyring,
@@ -51,7 +51,6 @@ from accounts.services.tenants import (
     audited_settings,
     check_shared_secret,
     configure_tenant,
-    load_tenant_limits,
     parse_callback_url,
     parse_notification_url,
 )
@@ -79,6 +78,7 @@ __all__ = [
     "DEFAULT_OVERLAP",
     "MAX_OVERLAP",
     "AccountError",
+    "DeliveryLimits",
     "InvitationClosed",
     "Keyring",
     "OwnAccount",
@@ -113,10 +113,9 @@ __all__ = [
     "list_members",
     "list_signing_secrets",
     "list_tokens",
+    "load_delivery_limits",
     "load_keyrings",
-    "load_run_quotas",
     "load_signing_secrets",
-    "load_tenant_limits",
     "name_in_audit",
     "open_invitations",
     "parse_callback_url",
