@@ -32,6 +32,9 @@ class LockKind(StrEnum):
     QUOTA = "quota of tasks"
     # A lane.
     ADMISSION = "admission to a lane"
+    # One beat at a time does what each of them could do.
+    RESCUE = "rescue of runs"
+    OVERDUE_TASKS = "runs of overdue tasks"
     # A calendar. Who writes references to its version shares the lock; who makes a new
     # version holds it alone.
     CALENDAR = "versions of a calendar"
