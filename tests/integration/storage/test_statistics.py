@@ -9,11 +9,12 @@ from django.db import connection
 
 MIGRATION = import_module("tasks_api.migrations.0027_smaller_samples_of_tasks")
 
-# The column with the largest target decides how many rows are read. -1 is the default.
+# The column with the largest target decides how many rows are read. Null is the default,
+# which is larger. A migration that adds a column sets its target, as 0027 does.
 FIND_OTHER_TARGETS = """
     SELECT attname FROM pg_attribute
     WHERE attrelid = 'tasks_api_task'::regclass AND attnum > 0 AND NOT attisdropped
-        AND attstattarget NOT BETWEEN 0 AND %s
+        AND coalesce(attstattarget, -1) NOT BETWEEN 0 AND %s
 """
 
 
