@@ -14,6 +14,8 @@ from tests.benchmarks import (
     feature_overhead,
     history,
     job_queues,
+    many_beats,
+    many_tenants,
     noisy_neighbours,
     overview,
     pages,
@@ -48,6 +50,8 @@ MEASURES: dict[str, Measure] = {
     "policies": feature_overhead.measure_policies,
     "lanes": feature_overhead.measure_lanes,
     "history": history.measure_history,
+    "tenants": many_tenants.measure_tenants,
+    "beats": many_beats.measure_beats,
     "profile": cpu_profiles.measure_profile,
     "peers": job_queues.measure_peers,
 }
@@ -72,6 +76,7 @@ DEFAULT_SCENARIOS = (
     "flood-100k",
     "edits-50-100k",
     "queue-1m",
+    "beats-20",
 )
 # What `make bench s=all` measures.
 ALL_SCENARIOS = (
@@ -82,6 +87,7 @@ ALL_SCENARIOS = (
     "steady-1000-100k",
     "steady-1000-5m",
     "history-10m",
+    "tenants-1m",
     "idle-100k",
     "create-1m",
     "bulk-1m",
