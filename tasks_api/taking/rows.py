@@ -5,7 +5,7 @@ A row has some marks, then the columns of a ClaimedRun, then perhaps further col
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +50,6 @@ def fetch_rows(
     return rows
 
 
-def unknown_tenants(rows: Iterable[Row], mark: int) -> frozenset[int]:
+def unknown_tenants(rows: Iterable[Sequence[Any]], mark: int) -> frozenset[int]:
     """The tenants whose limits a worker has to ask for."""
     return frozenset(row[mark] for row in rows if row[mark] is not None)
