@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from tasks_api.storage.sending_rules import ENDS_OF_SCHEDULES
-from tasks_api.taking.statements import IN_LANE, WAITS
 
 # So many rows of each kind are counted, those that wait for longest. More would make a
 # scrape as long as the flood that it shows.
 MAX_COUNTED = 10_000
+# The conditions of the indexes that are read.
+_WAITS = "state IN ('pending', 'retrying') AND NOT is_next AND lane_id IS NULL"
+_IN_LANE = "state IN ('pending', 'retrying') AND NOT is_next AND lane_id IS NOT NULL"
 _COLUMNS = "task_id, state, scheduled_for, by_hand"
 
 # Counts unfinished runs, and due fire times. The run of a paused one-off is not due. It uses
 # no EXISTS, which PostgreSQL answers for many runs by reading all tasks.
 COUNT_WAITING_RUNS = f"""
     WITH live AS MATERIALIZED (
-        (SELECT {_COLUMNS} FROM tasks_api_run_live WHERE {WAITS}
+        (SELECT {_COLUMNS} FROM tasks_api_run_live WHERE {_WAITS}
             ORDER BY wake_at LIMIT {MAX_COUNTED})
         UNION ALL
-        (SELECT {_COLUMNS} FROM tasks_api_run_live WHERE {IN_LANE}
+        (SELECT {_COLUMNS} FROM tasks_api_run_live WHERE {_IN_LANE}
             ORDER BY lane_id, wake_at LIMIT {MAX_COUNTED})
         UNION ALL
         (SELECT {_COLUMNS} FROM tasks_api_run_live
