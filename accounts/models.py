@@ -83,12 +83,30 @@ class Tenant(QuotaColumns):
 
     class Meta:
         indexes = [
-            # Read by workers: the tenants whose runs are counted by the day.
+            # Read by workers of the release before: the tenants whose runs are counted.
             models.Index(
                 fields=["id"],
                 name="tenant_with_run_quota",
                 condition=Q(plan__isnull=False) | Q(max_runs_per_day__isnull=False),
-            )
+            ),
+            # Read by retention: the tenants that keep their history for their own time,
+            # and the shortest and the longest of these times.
+            models.Index(
+                fields=["id"],
+                name="tenant_with_own_retention",
+                condition=Q(retention_days__isnull=False),
+            ),
+            models.Index(
+                fields=["retention_days"],
+                name="tenant_by_retention",
+                condition=Q(retention_days__isnull=False),
+            ),
+            # Read by beats: the few tenants that move.
+            models.Index(
+                fields=["id"],
+                name="tenant_frozen",
+                condition=Q(frozen_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -78,6 +78,30 @@ LOAD_CALLER = """
         AND accounts_user.is_active
 """
 
+_LIMITS = """
+    tenant.max_in_flight, coalesce(tenant.max_runs_per_day, plan.max_runs_per_day)
+"""
+_WITH_LIMITS = """
+    accounts_tenant tenant LEFT JOIN accounts_plan plan ON plan.id = tenant.plan_id
+"""
+_HAS_LIMITS = """
+    (tenant.max_in_flight IS NOT NULL
+        OR coalesce(tenant.max_runs_per_day, plan.max_runs_per_day) IS NOT NULL)
+"""
+# Reads the limits of some tenants that bound their deliveries.
+READ_DELIVERY_LIMITS = f"""
+    SELECT tenant.id, {_LIMITS} FROM {_WITH_LIMITS}
+    WHERE tenant.id = ANY(%s::bigint[]) AND {_HAS_LIMITS}
+"""
+
+
+def has_delivery_limits(tenant_id: str) -> str:
+    """Return SQL for whether a tenant has such limits; NULL if it has none."""
+    return f"""
+        (SELECT true FROM {_WITH_LIMITS} WHERE tenant.id = {tenant_id} AND {_HAS_LIMITS})
+    """
+
+
 # Reads a batch of the values of an encrypted column, in the order of the keys.
 READ_VALUES = sql.SQL("""
     SELECT {key} AS key, {column}::text AS stored FROM {table}

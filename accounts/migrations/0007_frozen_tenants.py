@@ -32,7 +32,7 @@ LET_CHANGE = """
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0005_token_bounds")]
+    dependencies = [("accounts", "0006_tenants_with_own_retention")]
 
     operations = [
         migrations.AddField(

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0005_token_bounds")]
+    dependencies = [("accounts", "0007_frozen_tenants")]
 
     operations = [
         migrations.AlterField(

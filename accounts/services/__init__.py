@@ -36,7 +36,7 @@ from accounts.services.members import (
     find_member,
     list_members,
 )
-from accounts.services.quotas import load_run_quotas
+from accounts.services.quotas import DeliveryLimits, load_delivery_limits
 from accounts.services.rotation import DEFAULT_OVERLAP, MAX_OVERLAP
 from accounts.services.routing import (
     join_directory,
@@ -56,7 +56,6 @@ from accounts.services.tenants import (
     audited_settings,
     check_shared_secret,
     configure_tenant,
-    load_tenant_limits,
     parse_callback_url,
     parse_notification_url,
 )
@@ -85,6 +84,7 @@ __all__ = [
     "DEFAULT_OVERLAP",
     "MAX_OVERLAP",
     "AccountError",
+    "DeliveryLimits",
     "InvitationClosed",
     "Keyring",
     "OwnAccount",
@@ -121,10 +121,9 @@ __all__ = [
     "list_members",
     "list_signing_secrets",
     "list_tokens",
+    "load_delivery_limits",
     "load_keyrings",
-    "load_run_quotas",
     "load_signing_secrets",
-    "load_tenant_limits",
     "name_in_audit",
     "open_invitations",
     "parse_callback_url",

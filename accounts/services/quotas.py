@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from django.db.models import Q
-from django.db.models.functions import Coalesce
-
 from accounts.models import Tenant
+from accounts.statements import READ_DELIVERY_LIMITS
+from scheduler_service.db.arrays import array
+from scheduler_service.db.statements import prepared
 
 
 class Quotas(NamedTuple):
@@ -38,11 +39,19 @@ def _columns(row: object) -> Quotas:
     return Quotas(*(getattr(row, f"max_{name}") for name in Quotas._fields))
 
 
-def load_run_quotas() -> dict[int, int]:
-    """The runs a day of each tenant that has such a quota."""
-    some = Tenant.objects.filter(
-        Q(plan__isnull=False) | Q(max_runs_per_day__isnull=False)
-    )
-    most = Coalesce("max_runs_per_day", "plan__max_runs_per_day")
-    rows = some.annotate(runs_per_day=most).values_list("pk", "runs_per_day")
-    return {pk: runs for pk, runs in rows if runs is not None}
+class DeliveryLimits(NamedTuple):
+    """What bounds the deliveries of a tenant; None is what holds for all tenants."""
+
+    # Runs that one worker holds.
+    max_in_flight: int | None = None
+    # Runs that begin in a day; None is no quota.
+    runs_per_day: int | None = None
+
+
+def load_delivery_limits(tenant_ids: Collection[int]) -> dict[int, DeliveryLimits]:
+    """The limits of some tenants, of those that have any."""
+    if not tenant_ids:
+        return {}
+    with prepared() as cursor:
+        cursor.execute(READ_DELIVERY_LIMITS, [array(tenant_ids)])
+        return {row[0]: DeliveryLimits(*row[1:]) for row in cursor.fetchall()}

@@ -182,9 +182,3 @@ def check_shared_secret(secret: str) -> None:
         )
     if encryption.is_sealed(secret):
         raise AccountError("The shared secret looks like one that is encrypted.")
-
-
-def load_tenant_limits() -> dict[int, int]:
-    """Requests that a tenant may have under way, of tenants with a limit of their own."""
-    limits = Tenant.objects.values_list("pk", "max_in_flight")
-    return {pk: limit for pk, limit in limits.exclude(max_in_flight=None) if limit}

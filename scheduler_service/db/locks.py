@@ -32,6 +32,9 @@ class LockKind(StrEnum):
     QUOTA = "quota of tasks"
     # A lane.
     ADMISSION = "admission to a lane"
+    # One beat at a time does what each of them could do.
+    RESCUE = "rescue of runs"
+    OVERDUE_TASKS = "runs of overdue tasks"
     # A tenant. The process that moves it holds the lock, at the source for its session and
     # at the target for the transaction in which the tenant arrives.
     MOVE = "move of a tenant"

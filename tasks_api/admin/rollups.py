@@ -15,7 +15,7 @@ from tasks_api.models import RollupProgress
 class RollupProgressAdmin(ReadOnlyMixin, BoundedList):
     """The tenants that are the furthest behind come first."""
 
-    list_display = ("tenant", "closed_until", "behind", "closed_from", "ended_until")
+    list_display = ("tenant", "closed_until", "behind", "closed_from")
     list_select_related = ("tenant",)
     ordering = ("closed_until", "pk")
     search_fields = ("tenant__name",)

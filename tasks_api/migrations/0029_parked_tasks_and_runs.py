@@ -31,7 +31,7 @@ NEVER_FIRES = models.CheckConstraint(
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks_api", "0026_admission"),
+        ("tasks_api", "0028_rollups_of_many_tenants"),
         ("accounts", "0007_frozen_tenants"),
     ]
 

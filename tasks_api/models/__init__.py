@@ -27,6 +27,7 @@ from tasks_api.models.rollups import (
     LateRun,
     ReopenedHours,
     RollupProgress,
+    RollupSearch,
 )
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
 from tasks_api.models.tasks import (
@@ -59,6 +60,7 @@ __all__ = [
     "QueueTally",
     "ReopenedHours",
     "RollupProgress",
+    "RollupSearch",
     "Run",
     "RunIdKey",
     "ScheduleChange",

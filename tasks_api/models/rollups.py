@@ -20,14 +20,34 @@ class RollupProgress(models.Model):
     # The closed hours: from `closed_from` to before `closed_until`.
     closed_from = models.DateTimeField()
     closed_until = models.DateTimeField()
-    # Tasks that ended before this moment were searched for late fire times.
+    # Read by the release before alone; see RollupSearch.
     ended_until = models.DateTimeField()
 
     class Meta:
         verbose_name_plural = "rollup progress"
+        indexes = [
+            # Read by the rollups and their metric: who is furthest behind.
+            models.Index(fields=["closed_until"], name="rollup_behind")
+        ]
 
     def __str__(self) -> str:
         return f"{self.tenant_id} until {self.closed_until:%Y-%m-%d %H:%M}"
+
+
+class RollupSearch(models.Model):
+    """Up to when tasks that ended were searched for fire times in closed hours."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True)
+    ended_until = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="rollup_search_is_one", condition=Q(id=1))
+        ]
+        verbose_name_plural = "rollup searches"
+
+    def __str__(self) -> str:
+        return f"until {self.ended_until:%Y-%m-%d %H:%M}"
 
 
 class HourRollup(models.Model):
@@ -101,6 +121,12 @@ class LateRun(models.Model):
             ),
             # Read by the search for late fire times: the task's run is known to be late.
             models.Index(fields=["task_id"], name="late_run_of_task"),
+            # Read by the rollups: what was counted long ago is deleted.
+            models.Index(
+                fields=["counted_at"],
+                name="late_run_counted",
+                condition=Q(counted_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

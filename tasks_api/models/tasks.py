@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import GreaterThan
 from django_celery_beat.models import PeriodicTask
 
 from accounts.fields import SealedTextField, SealedUrlField
@@ -340,6 +342,19 @@ class Task(ScheduleColumns):
                 fields=["tenant", "ended_at"],
                 name="task_recurring_ended",
                 condition=Q(ended_at__isnull=False, is_one_off=False),
+            ),
+            # Read by the rollups: one-time tasks that ended long after their moment. Nearly
+            # all end within a minute, and are never in it.
+            models.Index(
+                fields=["ended_at"],
+                name="task_ended_late",
+                condition=Q(
+                    GreaterThan(
+                        F("ended_at") - Coalesce("once_at", "last_fire_at"),
+                        timedelta(minutes=1),
+                    ),
+                    is_one_off=True,
+                ),
             ),
             # Read for the tasks of a bounded token, and when its bounds lapse.
             models.Index(

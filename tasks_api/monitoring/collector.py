@@ -27,10 +27,10 @@ from tasks_api.messaging.errors import BrokerAway, UnusableBroker
 from tasks_api.metrics import registry
 from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
+from tasks_api.monitoring.collector_statements import COUNT_WAITING_RUNS, MAX_COUNTED
 from tasks_api.monitoring.recent_statements import LOAD_RECENT
 from tasks_api.services import rollups
 from tasks_api.storage import partitions, retention
-from tasks_api.storage.sending_rules import ENDS_OF_SCHEDULES
 
 WAITING_STATES = (
     RunState.PENDING,
@@ -41,27 +41,6 @@ WAITING_STATES = (
 
 DATABASE_UP_HELP = "1 if PostgreSQL answers, else 0."
 BROKER_UP_HELP = "1 if the broker answers and takes messages, else 0."
-# Count unfinished runs, and due fire times. The run of a paused one-off is not due.
-COUNT_WAITING_RUNS = """
-    WITH waiting AS (
-        SELECT run.state, run.scheduled_for,
-            run.state = 'pending' AND run.scheduled_for <= now()
-                AND (periodic.enabled OR run.by_hand)
-                AND (task.ended_at IS NULL OR task.end_reason IN {ends_of_schedules})
-                AS is_due
-        FROM tasks_api_run_live run
-        JOIN tasks_api_task task ON task.id = run.task_id
-        JOIN django_celery_beat_periodictask periodic
-            ON periodic.id = task.periodic_task_id
-        WHERE run.wake_at IS NOT NULL
-    )
-    SELECT state, count(*), count(*) FILTER (WHERE is_due),
-        extract(epoch FROM now() - min(scheduled_for) FILTER (WHERE is_due))::float
-    FROM waiting GROUP BY state
-    UNION ALL
-    SELECT 'not made', 0, count(*), extract(epoch FROM now() - min(next_fire_at))::float
-    FROM tasks_api_task WHERE next_fire_at <= now()
-""".replace("{ends_of_schedules}", ENDS_OF_SCHEDULES)
 
 
 def exposition() -> bytes:
@@ -149,13 +128,13 @@ def _runs(waiting: Sequence[tuple[str, int, int, float | None]]) -> Iterator[Met
     counts = {state: count for state, count, _, _ in waiting}
     yield _gauges(
         "scheduler_runs_waiting",
-        "Unfinished runs, by their state.",
+        f"Unfinished runs by their state, up to {MAX_COUNTED:,} of those that wait.",
         "state",
         {state: counts.get(state, 0) for state in WAITING_STATES},
     )
     yield _gauge(
         "scheduler_due",
-        "Due fire times that no worker has taken.",
+        f"Due fire times that no worker has taken, up to {MAX_COUNTED:,} of each kind.",
         sum(due for _, _, due, _ in waiting),
     )
     yield _gauge(

@@ -13,7 +13,9 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from scheduler_service.db import clock
+from django.db import connection, transaction
+
+from scheduler_service.db import clock, locks
 from scheduler_service.db.arrays import array
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.scheduler import statements
@@ -32,14 +34,44 @@ class _OverdueTask(NamedTuple):
 def let_wait(*, limit: int = BATCH_SIZE, since: datetime | None = None) -> bool:
     """Make waiting runs; returns whether more tasks may need them.
 
-    A tenant has at most MAX_WAITING of them; what is due beyond is passed over.
+    A tenant has at most MAX_WAITING of them; what is due beyond is passed over. Nothing is
+    done while another beat does so.
     """
-    overdue = _find_overdue(limit, since)
-    if task_ids := _plan_the_unplanned(overdue):
+    overdue: list[_OverdueTask] = []
+    try:
+        made = _make_runs_in_turn(overdue, limit, since)
+    except Exception as error:
+        if isolation.is_foreign_error(error):
+            raise
+        made = _make_runs_one_by_one(overdue)
+    if made:
         counts = RunCounts()
-        counts.add(_make_runs(task_ids), clock.now())
+        counts.add(made, clock.now())
         counts.write()
     return len(overdue) == limit
+
+
+@transaction.atomic(durable=True)
+def _make_runs_in_turn(
+    overdue: list[_OverdueTask], limit: int, since: datetime | None
+) -> list[UUID]:
+    """Find overdue tasks, and make their runs; returns the task of each.
+
+    Beats that did so at once would all look at the same tasks, and count the same runs.
+    """
+    if not locks.try_acquire(locks.LockKind.OVERDUE_TASKS):
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(statements.LIMIT_IDLE_TIME)
+    overdue += _find_overdue(limit, since)
+    return due_tasks.let_wait(_plan_the_unplanned(overdue))
+
+
+def _make_runs_one_by_one(overdue: Sequence[_OverdueTask]) -> list[UUID]:
+    made: list[UUID] = []
+    for task_id in _plan_the_unplanned(overdue):
+        made += isolation.isolate(task_id, partial(due_tasks.let_wait, [task_id]), [])
+    return made
 
 
 def _plan_the_unplanned(overdue: Sequence[_OverdueTask]) -> Sequence[UUID]:
@@ -54,19 +86,6 @@ def _plan_the_unplanned(overdue: Sequence[_OverdueTask]) -> Sequence[UUID]:
     with prepared(rows=len(task_ids)) as cursor:
         cursor.execute(statements.FIND_OVERDUE_AMONG, {"tasks": array(task_ids)})
         return [task_id for (task_id,) in cursor.fetchall()]
-
-
-def _make_runs(task_ids: Sequence[UUID]) -> list[UUID]:
-    """Make waiting runs; returns the task of each."""
-    try:
-        return due_tasks.let_wait(task_ids)
-    except Exception as error:
-        if isolation.is_foreign_error(error):
-            raise
-    made: list[UUID] = []
-    for task_id in task_ids:
-        made += isolation.isolate(task_id, partial(due_tasks.let_wait, [task_id]), [])
-    return made
 
 
 def _find_overdue(limit: int, since: datetime | None) -> list[_OverdueTask]:

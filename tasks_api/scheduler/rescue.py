@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from scheduler_service.db import locks
 from scheduler_service.db.statements import fetch_all, prepared, with_limit
 from tasks_api.delivery.retry import MAX_LOST_ATTEMPTS
 from tasks_api.domain.states import RunState
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # Runs in one statement.
 BATCH_SIZE = 1000
+_TURN = locks.key_of(locks.LockKind.RESCUE)
 # A worker notes on the row that a run waits for a place, and may lose its connection
 # before it notes the begin of the request. So the attempt is recorded, but does not
 # count towards MAX_LOST_ATTEMPTS.
@@ -57,11 +59,13 @@ def rescue_runs(
 
     A run of a removed or paused task is cancelled instead. Leases that ran out after
     `leases_until` are left alone, and so are runs whose `wake_at` is before `since`.
+    Nothing is done while another beat does so.
     """
     with prepared() as cursor:
         cursor.execute(
             with_limit(statements.RESCUE_RUNS.since(since), limit),
             {
+                "turn": _TURN,
                 "since": since,
                 "leases_until": leases_until,
                 "most_lost": MAX_LOST_ATTEMPTS,

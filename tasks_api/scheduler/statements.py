@@ -107,6 +107,9 @@ FIND_OVERDUE = from_moment(
 # Finds those of some tasks that are overdue.
 FIND_OVERDUE_AMONG = f"SELECT id FROM ({_OVERDUE.format(since='')} AND task.id = ANY(%(tasks)s::uuid[])) AS overdue"
 
+# A beat that freezes while it has its turn soon gives it to another one.
+LIMIT_IDLE_TIME = "SET LOCAL idle_in_transaction_session_timeout = '2s'"
+
 # Counts what is due within some seconds, up to a limit.
 COUNT_DUE = """
     SELECT (SELECT count(*) FROM (
@@ -122,7 +125,8 @@ COUNT_DUE = """
 """
 
 # Lets workers take runs again whose lease is over, because their worker was lost, and looks
-# after runs that wait in line. A run whose task may not be sent any more ends instead.
+# after runs that wait in line. A run whose task may not be sent any more ends instead. One
+# beat at a time does so: others would step over the rows that it has locked.
 # A first attempt stands in the row of its run.
 _LOST_FIRST = {
     "first_started_at": "CASE WHEN is_first_lost THEN run.started_at ELSE run.first_started_at END",
@@ -162,7 +166,8 @@ _RESCUE_RUNS = f"""
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
         FROM tasks_api_run_live run {sending_rules.JOINS}
-        WHERE run.wake_at <= now() {{since}} AND CASE WHEN run.is_next THEN true
+        WHERE (SELECT pg_try_advisory_xact_lock(%(turn)s))
+            AND run.wake_at <= now() {{since}} AND CASE WHEN run.is_next THEN true
             ELSE run.state = 'running'
                 AND run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()) END
             AND (run.state IN ('running', 'open') OR run.is_next)

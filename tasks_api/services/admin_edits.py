@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.db import transaction
 from django.db.models import F
@@ -37,13 +38,25 @@ def sync_admin_edits(ids: Sequence[uuid.UUID]) -> int:
 
 
 def _forget_one_offs(tasks: Sequence[Task]) -> None:
-    """Delete unstarted runs of one-offs; clear `last_fire_at` if no run has begun."""
+    """Delete unstarted runs of one-offs; clear `last_fire_at` if no run has begun.
+
+    An edit back to a moment that has its run makes no second one.
+    """
     one_offs = [
         task.pk for task in tasks if task.periodic_task.one_off or task.is_one_off
     ]
     delete_unstarted(one_offs)
-    last = Run.objects.filter(task__in=one_offs, scheduled_for=F("task__last_fire_at"))
-    begun = set(last.values_list("task_id", flat=True))
+    begun = _find_last_runs(one_offs, F("task__last_fire_at"))
+    repeated = _find_last_runs(
+        one_offs, F("task__periodic_task__clocked__clocked_time")
+    )
     for task in tasks:
-        if task.pk not in begun:
+        if task.pk in repeated:
+            task.last_fire_at = repeated[task.pk]
+        elif task.pk not in begun:
             task.last_fire_at = None
+
+
+def _find_last_runs(task_ids: Sequence[uuid.UUID], at: F) -> dict[uuid.UUID, datetime]:
+    runs = Run.objects.filter(task__in=task_ids, scheduled_for=at)
+    return dict(runs.values_list("task_id", "scheduled_for"))

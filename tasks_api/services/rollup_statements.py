@@ -11,9 +11,12 @@ from tasks_api.storage.group_statements import (
     group_intervals,
     group_on_calendars,
 )
+from tasks_api.storage.turn_statements import tenants_with_rows
 
 _UNDELIVERED = ", ".join(f"'{state.value}'" for state in sorted(UNDELIVERED_STATES))
 _BOUNDS = ", ".join(map(str, LATE_BOUNDS))
+# Less than the time for which an hour stays open after its end.
+MIN_LATENESS = "1 minute"
 
 
 def hour_of(moment: str) -> str:
@@ -112,42 +115,57 @@ COUNT_LATE_RUNS = f"""
         JOIN tasks_api_task task ON task.id = run.task_id
     GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
-FIND_TENANTS_WITH_LATE_RUNS = """
-    SELECT DISTINCT tenant_id FROM tasks_api_laterun WHERE counted_at IS NULL
+FIND_TENANTS_WITH_LATE_RUNS = f"""
+    WITH RECURSIVE {tenants_with_rows("tasks_api_laterun WHERE counted_at IS NULL")}
+    SELECT id FROM seen
 """
 
+# Finds the newest tenant whose runs are counted.
+FIND_NEWEST_TENANT = "SELECT coalesce(max(tenant_id), 0) FROM tasks_api_rollupprogress"
 # Begins to count the runs of new tenants, from the hour of their oldest run that
-# retention keeps for long enough.
-BEGIN_ROLLUPS = f"""
-    INSERT INTO tasks_api_rollupprogress
-        (tenant_id, closed_from, closed_until, ended_until)
-    SELECT tenant.id, first.hour, first.hour, %(now)s::timestamptz
-    FROM accounts_tenant tenant CROSS JOIN LATERAL (
-        SELECT {
-    hour_of('''
-            least(%(now)s::timestamptz, greatest(
-                %(now)s::timestamptz
-                    - make_interval(days => coalesce(tenant.retention_days, %(days)s)),
-                (SELECT run.scheduled_for FROM tasks_api_run run
-                 WHERE run.tenant_id = tenant.id
-                 ORDER BY run.scheduled_for LIMIT 1)))
-        ''')
-} AS hour
-    ) AS first
-    WHERE NOT EXISTS (
-        SELECT FROM tasks_api_rollupprogress known WHERE known.tenant_id = tenant.id)
-    ON CONFLICT DO NOTHING
+# retention keeps for long enough. Live runs are in no index by tenant, so they are read
+# once for all new tenants.
+_OLDEST_RUN = """
+    least(live.at, (
+        SELECT run.scheduled_for FROM tasks_api_run run
+        WHERE run.tenant_id = new.id AND run.stage <> 'live'
+        ORDER BY run.scheduled_for LIMIT 1))
 """
 # The fire times of a frozen tenant get their runs where it moves.
 _IS_AT_HOME = """
     tenant_id <> ALL(ARRAY(SELECT id FROM accounts_tenant WHERE frozen_at IS NOT NULL))
 """
-# Finds the tenants with an hour that is over, those that are furthest behind first.
+_KEPT_SINCE = """
+    %(now)s::timestamptz - make_interval(days => coalesce(new.retention_days, %(days)s))
+"""
+_FIRST_MOMENT = f"least(%(now)s::timestamptz, greatest({_KEPT_SINCE}, {_OLDEST_RUN}))"
+BEGIN_ROLLUPS = f"""
+    WITH seen AS MATERIALIZED (
+        SELECT id, retention_days FROM accounts_tenant WHERE id > %(after)s
+        ORDER BY id LIMIT %(most)s
+    ), new AS MATERIALIZED (
+        SELECT seen.id, seen.retention_days FROM seen WHERE NOT EXISTS (
+            SELECT FROM tasks_api_rollupprogress known WHERE known.tenant_id = seen.id)
+    ), live AS MATERIALIZED (
+        SELECT tenant_id, min(scheduled_for) AS at FROM tasks_api_run_live
+        WHERE EXISTS (SELECT FROM new) AND tenant_id IN (SELECT id FROM new)
+        GROUP BY tenant_id
+    ), begun AS (
+        INSERT INTO tasks_api_rollupprogress
+            (tenant_id, closed_from, closed_until, ended_until)
+        SELECT new.id, first.hour, first.hour, %(now)s::timestamptz
+        FROM new LEFT JOIN live ON live.tenant_id = new.id
+        CROSS JOIN LATERAL (SELECT {hour_of(_FIRST_MOMENT)} AS hour) AS first
+        ON CONFLICT DO NOTHING
+    )
+    SELECT id FROM seen
+"""
+# Finds tenants with an hour that is over, those that are furthest behind first.
 FIND_TENANTS_TO_CLOSE = f"""
     SELECT tenant_id FROM tasks_api_rollupprogress
     WHERE closed_until < {hour_of("%(now)s::timestamptz - %(margin)s::interval")}
         AND {_IS_AT_HOME}
-    ORDER BY closed_until
+    ORDER BY closed_until LIMIT %(most)s
 """
 # How long the oldest hour that is over has waited to be closed.
 READ_LAG = f"""
@@ -176,8 +194,14 @@ _FIRST_OPEN = """
         JOIN tasks_api_task task ON task.id = change.task_id
         WHERE change.open_from IS NOT NULL AND task.tenant_id = progress.tenant_id)
 """
-FIND_TENANTS_WITH_REOPENED_HOURS = """
-    SELECT DISTINCT tenant_id FROM tasks_api_reopenedhours
+FIND_TENANTS_WITH_REOPENED_HOURS = f"""
+    WITH RECURSIVE {tenants_with_rows("tasks_api_reopenedhours WHERE true")}
+    SELECT id FROM seen
+"""
+# Has hours of a tenant counted again.
+REOPEN_HOURS = """
+    INSERT INTO tasks_api_reopenedhours (tenant_id, since, until)
+    SELECT %(tenant)s, hour, hour FROM unnest(%(hours)s::timestamptz[]) AS late(hour)
 """
 # Finds the closed hours of a tenant that are to be counted again and have all of their
 # runs, at most so many in a row and the oldest first.
@@ -203,23 +227,34 @@ ADVANCE_REOPENED_HOURS = """
     WHERE tenant_id = %(tenant)s AND since < %(until)s::timestamptz
         AND until >= %(until)s::timestamptz
 """
+# A one-time task that ended so long after its moment that the hour of it may be closed.
+IS_ENDED_LATE = f"""
+    is_one_off AND ended_at - coalesce(once_at, last_fire_at) > '{MIN_LATENESS}'::interval
+"""
 # Finds closed hours with runs that were made after they were closed: those of one-time
 # tasks whose moment had passed when somebody created or resumed them.
 FIND_LATE_HOURS = f"""
     SELECT DISTINCT progress.tenant_id, {hour_of("task.at")} AS hour
-    FROM tasks_api_rollupprogress progress CROSS JOIN LATERAL (
-        SELECT id, coalesce(once_at, last_fire_at) AS at FROM tasks_api_task
-        WHERE tenant_id = progress.tenant_id AND is_one_off AND surface <> 'notices'
-            AND ended_at >= progress.ended_until - '30 seconds'::interval
-    ) task
+    FROM (
+        SELECT id, tenant_id, coalesce(once_at, last_fire_at) AS at FROM tasks_api_task
+        WHERE {IS_ENDED_LATE} AND surface <> 'notices'
+            AND ended_at >= (
+                SELECT ended_until FROM tasks_api_rollupsearch) - '30 seconds'::interval
+    ) task JOIN tasks_api_rollupprogress progress ON progress.tenant_id = task.tenant_id
     WHERE task.at >= progress.closed_from AND task.at < progress.closed_until
         AND NOT EXISTS (
             SELECT FROM tasks_api_laterun late WHERE late.task_id = task.id)
 """
-# Marks the tasks of tenants that ended before a moment as searched.
+# Begins the search for these tasks, where the release before has left off.
+BEGIN_SEARCH = """
+    INSERT INTO tasks_api_rollupsearch (id, ended_until)
+    SELECT 1, coalesce((SELECT min(ended_until) FROM tasks_api_rollupprogress), %(now)s)
+    WHERE NOT EXISTS (SELECT FROM tasks_api_rollupsearch)
+    ON CONFLICT DO NOTHING
+"""
+# Marks the tasks that ended before a moment as searched.
 ADVANCE_SEARCH = """
-    UPDATE tasks_api_rollupprogress SET ended_until = %(now)s
-    WHERE ended_until < %(now)s AND tenant_id <> ALL(%(others)s::bigint[])
+    UPDATE tasks_api_rollupsearch SET ended_until = %(now)s WHERE ended_until < %(now)s
 """
 
 # Reads the sums of users in an hour, or of a user in all hours.
@@ -245,13 +280,21 @@ ADVANCE_PROGRESS = """
 # Delete sums that are older than the runs that retention keeps, and late runs that were
 # counted a day ago.
 DELETE_OLD_ROLLUPS = """
-    DELETE FROM tasks_api_hourrollup WHERE id IN (
-        SELECT rollup.id FROM accounts_tenant tenant CROSS JOIN LATERAL (
+    WITH seen AS MATERIALIZED (
+        SELECT tenant_id AS id FROM tasks_api_rollupprogress
+        WHERE tenant_id > %(after)s ORDER BY tenant_id LIMIT %(most)s
+    ), old AS MATERIALIZED (
+        SELECT rollup.id FROM seen JOIN accounts_tenant tenant ON tenant.id = seen.id
+        CROSS JOIN LATERAL (
             SELECT id FROM tasks_api_hourrollup
             WHERE tenant_id = tenant.id AND hour < %(now)s::timestamptz
                 - make_interval(days => coalesce(tenant.retention_days, %(days)s), hours => 1)
             LIMIT %(limit)s
-        ) rollup LIMIT %(limit)s)
+        ) rollup LIMIT 10 * %(limit)s
+    ), gone AS (
+        DELETE FROM tasks_api_hourrollup WHERE id = ANY(ARRAY(SELECT id FROM old))
+    )
+    SELECT id FROM seen
 """
 DELETE_OLD_LATE_RUNS = """
     DELETE FROM tasks_api_laterun

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ from tasks_api.services import planned_hours
 from tasks_api.services import rollup_statements as statements
 from tasks_api.services.planned_hours import Tallies
 from tasks_api.services.rollup_statements import RunGroup
+from tasks_api.storage.tenant_turns import MAX_TENANTS, take_turn
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ MARGIN = timedelta(minutes=2)
 MAX_HOURS = 6
 # The late runs that one transaction counts, and the old rows that one deletes.
 BATCH_SIZE = 5000
+# The tenants whose old sums one statement looks for: it reads all of their sums.
+MAX_TENANTS_WITH_OLD = 1000
 # The seconds of a round, after which no other tenant has its turn.
 ROUND_SECONDS = 30.0
 # The owner of the sums of a whole tenant.
@@ -70,20 +73,34 @@ class _OpenHours(NamedTuple):
 def keep_rollups(*, now: datetime, pause: Pause = time.sleep) -> None:
     """Close the hours that are over, count late runs, and delete old sums."""
     ends_at = time.monotonic() + ROUND_SECONDS
-    _execute(statements.BEGIN_ROLLUPS, {"now": now, **_retention()})
+    _begin(now)
     _recount_late_hours(now)
-    for [tenant_id] in _fetch(statements.FIND_TENANTS_WITH_LATE_RUNS, {}):
+    for [tenant_id] in take_turn(statements.FIND_TENANTS_WITH_LATE_RUNS, {}):
         _in_isolation(tenant_id, count_late_runs)
-    values: dict[str, Any] = {"now": now, "margin": MARGIN}
-    for statement, work in (
-        (statements.FIND_TENANTS_WITH_REOPENED_HOURS, recount_reopened_hours),
-        (statements.FIND_TENANTS_TO_CLOSE, partial(close_hours, now=now)),
-    ):
-        for [tenant_id] in _fetch(statement, values):
-            while _in_isolation(tenant_id, work):
-                if time.monotonic() > ends_at or pause(0):
-                    return
     _delete_old(now)
+    for tenant_id, work in _find_work(now):
+        while _in_isolation(tenant_id, work):
+            if time.monotonic() > ends_at or pause(0):
+                return
+
+
+def _find_work(now: datetime) -> Iterator[tuple[int, Callable[[int], bool]]]:
+    """Yield the tenants of a round, each with what is to be done for it."""
+    for [tenant_id] in take_turn(statements.FIND_TENANTS_WITH_REOPENED_HOURS, {}):
+        yield tenant_id, recount_reopened_hours
+    values = {"now": now, "margin": MARGIN, "most": MAX_TENANTS}
+    for [tenant_id] in _fetch(statements.FIND_TENANTS_TO_CLOSE, values):
+        yield tenant_id, partial(close_hours, now=now)
+
+
+def _begin(now: datetime) -> None:
+    """Begin to count for new tenants: those with newer ids than all others, and some."""
+    values = {"now": now, **_retention()}
+    [[newest]] = _fetch(statements.FIND_NEWEST_TENANT, {})
+    newer = {"after": newest, "most": MAX_TENANTS}
+    _execute(statements.BEGIN_ROLLUPS, {**values, **newer})
+    take_turn(statements.BEGIN_ROLLUPS, values)
+    _execute(statements.BEGIN_SEARCH, {"now": now})
 
 
 def lag(*, now: datetime) -> float:
@@ -191,12 +208,12 @@ def _recount_late_hours(now: datetime) -> None:
     by_tenant: defaultdict[int, list[datetime]] = defaultdict(list)
     for tenant_id, hour in _fetch(statements.FIND_LATE_HOURS, {}):
         by_tenant[tenant_id].append(hour)
-    left = [
-        tenant_id
-        for tenant_id, hours in by_tenant.items()
-        if not _in_isolation(tenant_id, partial(recount_hours, hours=hours))
-    ]
-    _execute(statements.ADVANCE_SEARCH, {"now": now, "others": array(left)})
+    for tenant_id, hours in by_tenant.items():
+        if not _in_isolation(tenant_id, partial(recount_hours, hours=hours)):
+            # Another round tries again.
+            values = {"tenant": tenant_id, "hours": array(hours)}
+            _execute(statements.REOPEN_HOURS, values)
+    _execute(statements.ADVANCE_SEARCH, {"now": now})
 
 
 def recount_hours(tenant_id: int, hours: Collection[datetime]) -> bool:
@@ -307,7 +324,7 @@ def _owners_of(tenant_id: int) -> list[int]:
 
 def _delete_old(now: datetime) -> None:
     values = {"now": now, "limit": BATCH_SIZE, **_retention()}
-    _execute(statements.DELETE_OLD_ROLLUPS, values)
+    take_turn(statements.DELETE_OLD_ROLLUPS, values, most=MAX_TENANTS_WITH_OLD)
     _execute(statements.DELETE_OLD_LATE_RUNS, values)
 
 

@@ -25,9 +25,13 @@ from tasks_api.storage.retention_statements import (
     DELETE_RUNS,
     DELETE_TASKS,
     FIND_OLDEST_RUNS,
+    FIND_OLDEST_RUNS_OF_FEW,
     FIND_OLDEST_TASKS,
+    READ_LAG,
+    READ_LAG_OF_FEW,
     SWEEPS,
 )
+from tasks_api.storage.tenant_turns import take_turn
 
 # The most tenants in one batch. Rows of equal age lie on the same pages, so PostgreSQL
 # writes a page once for all of these tenants.
@@ -86,11 +90,10 @@ def lag(*, now: datetime) -> float:
     plan = retention_days.plan(now=now)
     overdue = [now - day.drop_at for day in plan if day.drop_at <= now]
     for table, held in _tables_to_empty(plan, now):
+        statement = READ_LAG_OF_FEW if _is_of_few(held) else READ_LAG
         with connection.cursor() as cursor:
-            cursor.execute(of_table(FIND_OLDEST_RUNS, table), _values(now, held=held))
-            overdue += [
-                before - finished_at for _, _, before, finished_at in cursor.fetchall()
-            ]
+            cursor.execute(of_table(statement, table), _values(now, held=held))
+            overdue += [age for (age,) in cursor.fetchall() if age is not None]
     return max(overdue, default=timedelta()).total_seconds()
 
 
@@ -130,14 +133,22 @@ def _tables_to_empty(
     return plain + [(day.table, day.held_days) for day in plan if day.drop_at > now]
 
 
+def _is_of_few(held: int | None) -> bool:
+    """Whether all tenants with a shorter retention than this have one of their own."""
+    return held is not None and held <= settings.SCHEDULER_RETENTION_DAYS
+
+
 def _delete_runs(
     tables: Sequence[tuple[str, int | None]], now: datetime
 ) -> Iterator[tuple[str, int]]:
     for table, held in tables:
-        oldest, delete = (
-            of_table(statement, table) for statement in (FIND_OLDEST_RUNS, DELETE_RUNS)
+        oldest = FIND_OLDEST_RUNS_OF_FEW if _is_of_few(held) else FIND_OLDEST_RUNS
+        runs = _Kind(
+            "run",
+            of_table(oldest, table),
+            of_table(DELETE_RUNS, table),
+            _values(now, held=held),
         )
-        runs = _Kind("run", oldest, delete, _values(now, held=held))
         yield from runs.delete_oldest_first()
 
 
@@ -159,9 +170,11 @@ class _Kind(NamedTuple):
     values: dict[str, Any]
 
     def delete_oldest_first(self) -> Iterator[tuple[str, int]]:
-        with connection.cursor() as cursor:
-            cursor.execute(self.oldest, self.values)
-            overdue = [_Overdue._make(row[:3]) for row in cursor.fetchall()]
+        overdue = [
+            _Overdue(since, tenant_id, before)
+            for tenant_id, since, before in take_turn(self.oldest, self.values)
+            if since is not None
+        ]
         heapq.heapify(overdue)
         while overdue:
             chosen = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks_api.storage.task_deletion import DELETE_SCHEDULES
+from tasks_api.storage.turn_statements import tenants_with_rows
 
 # The most rows in one statement, which then takes some tens of milliseconds.
 BATCH_SIZE = 1000
@@ -14,51 +15,95 @@ _BEFORE = """
         - make_interval(days => coalesce(retention_days, %(days)s)) AS before
      FROM accounts_tenant) AS tenant
 """
-# Find the shortest and the longest time for which a tenant's history is kept.
+# Find the shortest and the longest time for which a tenant's history is kept, from the two
+# ends of an index.
 FIND_RETENTIONS = """
-    SELECT coalesce(min(least(retention_days, %(days)s)), %(days)s),
-        coalesce(max(greatest(retention_days, %(days)s)), %(days)s)
-    FROM accounts_tenant
+    SELECT least((SELECT min(retention_days) FROM accounts_tenant
+            WHERE retention_days IS NOT NULL), %(days)s),
+        greatest((SELECT max(retention_days) FROM accounts_tenant
+            WHERE retention_days IS NOT NULL), %(days)s)
 """
+# The most tenants among which the holder of a day is looked for.
+MAX_HOLDERS = 1000
 # Find the longest time for which some tenant's runs in a table are kept, if it is longer
-# than usual.
-FIND_HOLDER = """
-    SELECT max(retention_days) FROM accounts_tenant tenant
-    WHERE retention_days > %(days)s
-        AND EXISTS (SELECT FROM {table} run WHERE run.tenant_id = tenant.id)
-"""
-# Find the oldest run in a table of each tenant that is past its retention. Tenants whose
-# history is kept for `held` days or longer wait until the table is dropped. The tenants
-# are those with runs in the table, found by stepping from one to the next in its index.
-FIND_OLDEST_RUNS = f"""
-    WITH RECURSIVE found AS (
-        (SELECT tenant_id AS id FROM {{table}} ORDER BY tenant_id LIMIT 1)
-        UNION ALL
-        SELECT (SELECT tenant_id FROM {{table}} WHERE tenant_id > found.id
-            ORDER BY tenant_id LIMIT 1)
-        FROM found WHERE found.id IS NOT NULL
+# than usual. If none of many tenants has runs there, the table is kept as if the next one had.
+FIND_HOLDER = f"""
+    WITH longest AS MATERIALIZED (
+        SELECT id, retention_days AS days FROM accounts_tenant
+        WHERE retention_days > %(days)s ORDER BY retention_days DESC LIMIT {MAX_HOLDERS}
     )
-    SELECT oldest.scheduled_for, tenant.id, tenant.before, oldest.finished_at
-    FROM found JOIN {_BEFORE} ON tenant.id = found.id CROSS JOIN LATERAL (
-        SELECT run.scheduled_for, run.finished_at FROM {{table}} run
+    SELECT coalesce((
+            SELECT days FROM longest
+            WHERE EXISTS (SELECT FROM {{table}} run WHERE run.tenant_id = longest.id)
+            ORDER BY days DESC LIMIT 1),
+        (SELECT min(days) FROM longest HAVING count(*) = {MAX_HOLDERS}))
+"""
+_OLDEST_RUN = """
+    LATERAL (
+        SELECT run.scheduled_for AS at FROM {table} run
         WHERE run.tenant_id = tenant.id AND run.scheduled_for < tenant.before
             AND run.finished_at < tenant.before
         ORDER BY run.scheduled_for LIMIT 1
     ) AS oldest
-    WHERE tenant.days < coalesce(%(held)s::int, 2147483647)
+"""
+_IS_SHORTER = "tenant.days < coalesce(%(held)s::int, 2147483647)"
+# Find the oldest run in a table of each tenant that is past its retention; nothing for
+# tenants that have none. Tenants whose history is kept for `held` days or longer wait until
+# the table is dropped.
+FIND_OLDEST_RUNS = f"""
+    WITH RECURSIVE {tenants_with_rows("{table} WHERE true")}
+    SELECT seen.id, oldest.at, tenant.before
+    FROM seen LEFT JOIN {_BEFORE} ON tenant.id = seen.id AND {_IS_SHORTER}
+        LEFT JOIN {_OLDEST_RUN} ON true
+"""
+# The same if `held` is not longer than usual, so that all others have a time of their own.
+FIND_OLDEST_RUNS_OF_FEW = f"""
+    WITH seen AS (
+        SELECT id FROM accounts_tenant
+        WHERE retention_days IS NOT NULL AND retention_days < %(held)s AND id > %(after)s
+        ORDER BY id LIMIT %(most)s
+    )
+    SELECT seen.id, oldest.at, tenant.before
+    FROM seen JOIN {_BEFORE} ON tenant.id = seen.id LEFT JOIN {_OLDEST_RUN} ON true
 """
 # Find the oldest ended task of each tenant that is past its retention. Where runs wait
 # until their day is dropped, their tasks wait as well.
 FIND_OLDEST_TASKS = f"""
-    SELECT oldest.ended_at, tenant.id, tenant.before
-    FROM (
+    WITH RECURSIVE {tenants_with_rows("tasks_api_task WHERE ended_at IS NOT NULL")}
+    SELECT seen.id, oldest.at, tenant.before
+    FROM seen LEFT JOIN (
         SELECT id, before - CASE WHEN days >= %(days)s
             THEN make_interval(secs => %(patience)s) ELSE '0'::interval END AS before
         FROM {_BEFORE}
-    ) AS tenant CROSS JOIN LATERAL (
-        SELECT task.ended_at FROM tasks_api_task task
+    ) AS tenant ON tenant.id = seen.id LEFT JOIN LATERAL (
+        SELECT task.ended_at AS at FROM tasks_api_task task
         WHERE task.tenant_id = tenant.id AND task.ended_at < tenant.before
         ORDER BY task.ended_at LIMIT 1
+    ) AS oldest ON true
+"""
+
+# How long the oldest runs of a table are past the retention of their tenants. It looks at
+# so many runs with the earliest fire times; the lag is a sign that retention does not keep up.
+_MAX_OLDEST = 1000
+READ_LAG = f"""
+    SELECT max(tenant.before - run.finished_at)
+    FROM (
+        SELECT tenant_id, finished_at FROM {{table}} ORDER BY id LIMIT {_MAX_OLDEST}
+    ) AS run JOIN {_BEFORE} ON tenant.id = run.tenant_id
+    WHERE run.finished_at < tenant.before AND {_IS_SHORTER}
+"""
+# The same if `held` is not longer than usual, of the tenants with the shortest retentions.
+READ_LAG_OF_FEW = """
+    SELECT max(tenant.before - oldest.finished_at)
+    FROM (
+        SELECT id, %(now)s::timestamptz - make_interval(days => retention_days) AS before
+        FROM accounts_tenant WHERE retention_days < %(held)s
+        ORDER BY retention_days LIMIT 100
+    ) AS tenant CROSS JOIN LATERAL (
+        SELECT run.finished_at FROM {table} run
+        WHERE run.tenant_id = tenant.id AND run.scheduled_for < tenant.before
+            AND run.finished_at < tenant.before
+        ORDER BY run.scheduled_for LIMIT 1
     ) AS oldest
 """
 

@@ -42,7 +42,7 @@ from tasks_api.taking.decisions import DueTask, TaskUpdate, decide
 from tasks_api.taking.due_poll import NextWork
 from tasks_api.taking.excess import pass_over_excess
 from tasks_api.taking.room import BATCH_SIZE, Room
-from tasks_api.taking.rows import fetch_rows
+from tasks_api.taking.rows import fetch_rows, unknown_tenants
 from tasks_api.taking.start_windows import StartWindow
 from tasks_api.taking.statements import FromMoment
 from tasks_api.taking.tenant_shares import TenantShare
@@ -57,8 +57,10 @@ _MARKS = (
     "is_recurring",
     "is_waiting",
     "lane",
+    "unknown_tenant",
 )
 _IS_WAITING, _LANE = _MARKS.index("is_waiting"), _MARKS.index("lane")
+_UNKNOWN_TENANT = _MARKS.index("unknown_tenant")
 _RUN = slice(len(_MARKS), len(_MARKS) + len(statements.CLAIMED_RUN_COLUMNS))
 _TASK_ID = len(_MARKS) + statements.CLAIMED_RUN_COLUMNS.index("task_id")
 
@@ -82,6 +84,8 @@ class TakenTasks(NamedTuple):
     has_waiting: bool = False
     # When the requests of runs in lanes may start.
     windows: Mapping[UUID, StartWindow] = {}
+    # Tenants whose limits are to be asked for, because something of theirs was left.
+    unknown: frozenset[int] = frozenset()
     # What there is to do after these tasks, if the statement has looked.
     seen: NextWork | None = None
 
@@ -95,6 +99,7 @@ class TakenTasks(NamedTuple):
             self.recurring + other.recurring,
             self.has_waiting or other.has_waiting,
             {**self.windows, **other.windows},
+            self.unknown | other.unknown,
             self.seen or other.seen,
         )
 
@@ -230,6 +235,7 @@ def _sort_rows(
         sum(row[1] for row in rows),
         unplanned=[row[_TASK_ID] for row in rows if row[3]],
         recurring=[row[_TASK_ID] for row in rows if row[4]],
+        unknown=unknown_tenants(rows, _UNKNOWN_TENANT),
         seen=NextWork._make(rows[0][_RUN.stop :]) if further and rows else None,
     )
     left = [(row[_TASK_ID], row[_LANE]) for row in rows if row[0]]
@@ -260,6 +266,7 @@ def decide_tasks(task_ids: Collection[UUID], room: Room, lease: UUID) -> TakenTa
         taken.runs,
         left=taken.left,
         has_waiting=taken.has_moved,
+        unknown=taken.unknown,
         unfinished=len(tasks) - len(moves) + _count_due(moves, tasks[0].now),
         unplanned=[
             task.task_id for task in tasks if following.has_following(task.stored)
@@ -296,7 +303,7 @@ def _decide_in_time(
     return moves, held.hold_back(tasks, pass_over_excess(tasks, fresh, over_quota))
 
 
-@transaction.atomic(durable=True)
+@transaction.atomic(savepoint=False)
 def let_wait(task_ids: Collection[UUID]) -> list[UUID]:
     """Make runs of due tasks that wait until a worker has room.
 

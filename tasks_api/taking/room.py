@@ -24,6 +24,8 @@ class Room(NamedTuple):
     # For each tenant, and for those that have fewer or more.
     places_each: int = BATCH_SIZE
     places_of: Mapping[int, int] = {}
+    # Whether a tenant that is not among these, and has limits, must be asked for first.
+    asks_for_limits: bool = False
     # Tenants that have used up their runs of the day.
     over_quota: Collection[int] = ()
     quota_day: date | None = None

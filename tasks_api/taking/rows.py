@@ -5,7 +5,7 @@ A row has some marks, then the columns of a ClaimedRun, then perhaps further col
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +37,7 @@ def fetch_rows(
         "places_each": room.places_each,
         "tenants": array(room.places_of.keys()),
         "places": array(room.places_of.values()),
+        "asks": room.asks_for_limits,
         "over_quota": array(room.over_quota),
         "quota_day": room.quota_day,
         "sharers": array(share.tenant_id for share in shares),
@@ -47,3 +48,8 @@ def fetch_rows(
         check_columns(cursor, marks + CLAIMED_RUN_COLUMNS + further)
         rows: list[Row] = cursor.fetchall()
     return rows
+
+
+def unknown_tenants(rows: Iterable[Sequence[Any]], mark: int) -> frozenset[int]:
+    """The tenants whose limits a worker has to ask for."""
+    return frozenset(row[mark] for row in rows if row[mark] is not None)

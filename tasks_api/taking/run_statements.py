@@ -18,6 +18,7 @@ from tasks_api.taking.statements import (
     FromMoment,
     claimed_run,
     from_moment,
+    unknown_tenant,
 )
 
 _CHOOSE_RUNS = """
@@ -153,6 +154,7 @@ _TAKE_RUNS = f"""
         fitting.inactive_owner_id,
         CASE WHEN fitting.overlap = 'queue_one' OR fitting.fate = 'in turn'
             THEN fitting.task_id END AS queued_task_id,
+        {unknown_tenant("waiting")},
         {", ".join(f"taken.{name}" for name in CLAIMED_RUN_COLUMNS)}
     FROM waiting
     LEFT JOIN fitting ON fitting.id = waiting.id

@@ -1,4 +1,4 @@
-"""The SQL that all of taking shares: fragments, polls, tenants, leases and counts.
+"""The SQL that all of taking shares: fragments, polls, leases and counts.
 
 A statement calls a task `task` and a run `run`.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
+from accounts.statements import has_delivery_limits
 from tasks_api.delivery.request import ClaimedRun
 
 
@@ -64,21 +65,36 @@ FROM_TASK = ", ".join(f"task.{name}" for name in TASK_COLUMNS)
 BYTES = "octet_length(task.body) + octet_length(task.request) + octet_length(task.url)"
 # The places that a worker has for a tenant.
 ROOMS = "unnest(%(tenants)s::bigint[], %(places)s::int[]) AS room(tenant_id, places)"
-HAS_ROOM = """
+# Where a worker asks for limits, a tenant that has some and is not known has no room: the
+# worker asks for them, and takes its rows then. So it need not know all tenants.
+HAS_ROOM = f"""
     nth <= coalesce(room.places, %(places_each)s) AND before < %(bytes)s
+    AND (room.tenant_id IS NOT NULL OR NOT %(asks)s
+        OR {has_delivery_limits("weighed.tenant_id")} IS NULL)
 """
+
+
+def unknown_tenant(table: str) -> str:
+    """The tenant of a row that was left because of that, as SQL over the row."""
+    tenant = f"{table}.tenant_id"
+    return f"""
+        CASE WHEN fitting.id IS NULL AND %(asks)s
+            AND {tenant} <> ALL(%(tenants)s::bigint[])
+            AND {has_delivery_limits(tenant)} THEN {tenant} END AS unknown_tenant
+    """
+
 
 # The first moment after now at which a task fires, and at which a run is to be taken.
 NEXT_FIRE = """
     (SELECT min(next_fire_at) FROM tasks_api_task
         WHERE next_fire_at IS NOT NULL AND next_fire_at > now())
 """
-_WAITS = "state IN ('pending', 'retrying') AND NOT is_next AND lane_id IS NULL"
+WAITS = "state IN ('pending', 'retrying') AND NOT is_next AND lane_id IS NULL"
 NEXT_WAKE = f"""
-    (SELECT min(wake_at) FROM tasks_api_run_live WHERE wake_at > now() AND {_WAITS})
+    (SELECT min(wake_at) FROM tasks_api_run_live WHERE wake_at > now() AND {WAITS})
 """
 HAS_WAITING_RUNS = f"""
-    coalesce((SELECT min(wake_at) FROM tasks_api_run_live WHERE {_WAITS}) <= now(), false)
+    coalesce((SELECT min(wake_at) FROM tasks_api_run_live WHERE {WAITS}) <= now(), false)
 """
 IN_LANE = "state IN ('pending', 'retrying') AND NOT is_next AND lane_id IS NOT NULL"
 HAS_RUNS_IN_LANES = f"""
@@ -103,41 +119,11 @@ FIND_DUE = f"""
             WHERE next_fire_at IS NOT NULL AND next_fire_at >= %(fire_at)s::timestamptz
         ) AS fire_at, (
             SELECT min(wake_at) FROM tasks_api_run_live
-            WHERE wake_at >= %(wake_at)s::timestamptz AND {_WAITS}
+            WHERE wake_at >= %(wake_at)s::timestamptz AND {WAITS}
         ) AS wait_at
         OFFSET 0
     ) AS first
 """
-
-# Finds tenants in the order of their ids, after one of them, whose rows meet a condition.
-# It steps from tenant to tenant in an index, so rows of the same tenant cost nothing. It
-# uses min(), because PostgreSQL answers EXISTS for many tenants by reading all that is due.
-_FIND_TENANTS = """
-    WITH RECURSIVE tenant AS (
-        (SELECT tenant_id AS id FROM {table} WHERE {in_index} AND tenant_id > %(after)s
-            ORDER BY tenant_id LIMIT 1)
-        UNION ALL
-        SELECT (SELECT tenant_id FROM {table} WHERE {in_index} AND tenant_id > tenant.id
-            ORDER BY tenant_id LIMIT 1)
-        FROM tenant WHERE tenant.id IS NOT NULL
-    ), seen AS (
-        SELECT id FROM tenant WHERE id IS NOT NULL LIMIT {limit}
-    )
-    SELECT id, coalesce((
-        SELECT min({moment}) FROM {table} WHERE tenant_id = seen.id AND {in_index}
-    ) <= now(), false)
-    FROM seen
-"""
-FIND_TENANTS_OF_TASKS = (
-    _FIND_TENANTS.replace("{table}", "tasks_api_task")
-    .replace("{in_index}", "next_fire_at IS NOT NULL")
-    .replace("{moment}", "next_fire_at")
-)
-FIND_TENANTS_OF_RUNS = (
-    _FIND_TENANTS.replace("{table}", "tasks_api_run_live")
-    .replace("{in_index}", _WAITS)
-    .replace("{moment}", "wake_at")
-)
 
 # Why a run is not sent any more, by its fate.
 REASON_OF_END = """

@@ -25,6 +25,7 @@ from tasks_api.taking.statements import (
     FromMoment,
     claimed_run,
     from_moment,
+    unknown_tenant,
 )
 
 _IS_DUE = "task.next_fire_at <= now() {since}"
@@ -149,6 +150,7 @@ _TAKE_TASKS = f"""
             AS ends_following,
         made.id IS NOT NULL AND NOT plain.is_one_off AS is_recurring,
         made.id IS NOT NULL AND made.lease IS NULL AS is_waiting, due.lane_id AS lane,
+        {unknown_tenant("due")},
         {
     claimed_run(
         "plain",

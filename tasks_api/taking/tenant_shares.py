@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.taking.room import Room
+from tasks_api.taking.tenant_statements import TenantSearch
 
 # Tenants that one look steps over in the index. With more, the next look goes on there.
 MAX_TENANTS = 1000
+# Rows at each end of what is due whose tenants a look finds where there are more tenants.
+MAX_ROWS = 500
 
 
 class TenantShare(NamedTuple):
@@ -25,8 +28,10 @@ class TenantShares:
     asked for.
     """
 
-    def __init__(self, find_tenants: str) -> None:
-        self._find_tenants = with_limit(find_tenants, MAX_TENANTS)
+    def __init__(self, search: TenantSearch) -> None:
+        self._find_in_turn = with_limit(search.in_turn, MAX_TENANTS)
+        self._find_by_moment = with_limit(search.by_moment, MAX_ROWS)
+        # The next turn begins after this tenant.
         self._after = 0
         # Whether batches are divided among tenants.
         self.is_crowded = False
@@ -55,18 +60,39 @@ class TenantShares:
 
     def divide(self, room: Room) -> list[TenantShare]:
         """The shares of the next tenants, at most as many as there are places."""
+        began = self._after
         ready = [
             tenant_id
             for tenant_id in self._find_ready()
             if room.places_for(tenant_id) > 0
-        ][: room.limit]
-        if len(ready) == room.limit:
-            self._after = ready[-1]
+        ]
+        if len(ready) >= room.limit:
+            ready = ready[: room.limit]
+            self._end_turn(began, last=ready[-1])
         part = max(1, room.limit // max(1, len(ready)))
         return [TenantShare(each, min(part, room.places_for(each))) for each in ready]
 
+    def _end_turn(self, began: int, *, last: int) -> None:
+        """Begin the next turn after the last tenant that has a share.
+
+        If that lies beyond the tenants of this turn, they all have their shares.
+        """
+        is_full_round = self._after == 0
+        if is_full_round or began < last < self._after:
+            self._after = last
+
     def _find_ready(self) -> list[int]:
-        """Tenants with due rows; a full round of them, if they are few."""
+        """Tenants with due rows: a full round of them, if they are few.
+
+        The tenants of this turn come first.
+        """
+        began = self._after
+        ready = {tenant_id for tenant_id, is_due in self._read_turn() if is_due}
+        if self._after:
+            ready |= self._read_by_moment()
+        return sorted(ready, key=lambda tenant_id: (tenant_id <= began, tenant_id))
+
+    def _read_turn(self) -> list[tuple[int, bool]]:
         rows = self._read(self._after)
         if len(rows) < MAX_TENANTS:
             # The round ends here, so it begins anew.
@@ -75,10 +101,15 @@ class TenantShares:
                 rows += [row for row in self._read(0) if row[0] <= after]
         else:
             self._after = rows[-1][0]
-        return [tenant_id for tenant_id, is_due in rows if is_due]
+        return rows
 
     def _read(self, after: int) -> list[tuple[int, bool]]:
         with prepared() as cursor:
-            cursor.execute(self._find_tenants, {"after": after})
+            cursor.execute(self._find_in_turn, {"after": after})
             rows: list[tuple[int, bool]] = cursor.fetchall()
         return rows
+
+    def _read_by_moment(self) -> set[int]:
+        with prepared() as cursor:
+            cursor.execute(self._find_by_moment, {})
+            return {tenant_id for (tenant_id,) in cursor.fetchall()}

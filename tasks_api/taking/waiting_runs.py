@@ -17,7 +17,7 @@ from tasks_api.services import owners
 from tasks_api.storage import run_rows
 from tasks_api.taking import bounded_starts, run_statements
 from tasks_api.taking.room import Room
-from tasks_api.taking.rows import fetch_rows
+from tasks_api.taking.rows import fetch_rows, unknown_tenants
 from tasks_api.taking.start_windows import StartWindow
 from tasks_api.taking.tenant_shares import TenantShare
 
@@ -31,7 +31,10 @@ OVER_QUOTA, BOUNDED = "over_quota", "bounded"
 # The fate of a backfill that waits for its turn.
 IN_TURN = "in turn"
 _GOES_ON = (LEFT, HELD, READY, OVER_QUOTA, BOUNDED, IN_TURN, MOVED)
-_MARKS = ("fate", "waiting_id", "inactive_owner_id", "queued_task_id")
+_MARKS = (
+    *("fate", "waiting_id", "inactive_owner_id", "queued_task_id"),
+    "unknown_tenant",
+)
 
 
 class TakenRuns(NamedTuple):
@@ -50,6 +53,8 @@ class TakenRuns(NamedTuple):
     windows: Mapping[UUID, StartWindow] = {}
     # When to look at the lanes of these runs again.
     lanes_at: datetime | None = None
+    # Tenants whose limits are to be asked for, because something of theirs was left.
+    unknown: frozenset[int] = frozenset()
 
 
 def take_waiting(
@@ -103,7 +108,8 @@ def take(
     freed = _follow_up(ended) if ended else set()
     freed |= {task_id for fate, _, _, task_id, *_ in rows if fate == IN_TURN}
     has_moved = any(row[0] == MOVED for row in rows)
-    return TakenRuns(runs, len(rows), left, freed, has_moved)
+    unknown = unknown_tenants(rows, _MARKS.index("unknown_tenant"))
+    return TakenRuns(runs, len(rows), left, freed, has_moved, unknown=unknown)
 
 
 @transaction.atomic

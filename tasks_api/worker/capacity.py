@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from django.conf import settings
 
+from accounts.services import DeliveryLimits
 from tasks_api.delivery import descriptors
 from tasks_api.delivery.request import ClaimedRun
 from tasks_api.delivery.shares import places_left
@@ -20,6 +21,11 @@ logger = logging.getLogger(__name__)
 SHORTAGE_PAUSE = 1.0
 # Seconds in which fewer requests are made after that.
 RECOVERY_TIME = 60.0
+# The tenants whose limits a worker knows, at most, and the seconds after their last run in
+# which it forgets them. It asks for those of others when something of theirs is due.
+MAX_KNOWN = 2000
+FORGET_AFTER = 60.0
+NO_LIMITS = DeliveryLimits()
 
 
 class Capacity:
@@ -30,12 +36,17 @@ class Capacity:
             settings.SCHEDULER_MAX_IN_FLIGHT
         )
         self._in_flight: Counter[int] = Counter()
-        self._tenant_limits: Mapping[int, int] = {}
+        # The limits of tenants that have any, and when each tenant last began a run.
+        self._limits: dict[int, DeliveryLimits] = {}
+        self._used_at: dict[int, float] = {}
         # By the monotonic clock, after a shortage.
         self.resumes_at = self._recovers_at = 0.0
 
     def begin(self, runs: Sequence[ClaimedRun]) -> None:
         self._in_flight.update(run.tenant_id for run in runs)
+        if self._limits:
+            tenants = self._limits.keys() & {run.tenant_id for run in runs}
+            self._used_at |= dict.fromkeys(tenants, time.monotonic())
 
     def end(self, run: ClaimedRun) -> None:
         self._in_flight[run.tenant_id] -= 1
@@ -51,15 +62,28 @@ class Capacity:
 
     def tenant_limit(self, tenant_id: int) -> int:
         """How many requests a tenant may have in flight at this worker."""
-        limit: int = self._tenant_limits.get(
-            tenant_id, settings.SCHEDULER_MAX_PER_TENANT
-        )
-        return limit
+        own = self._limits.get(tenant_id, NO_LIMITS).max_in_flight
+        usual: int = settings.SCHEDULER_MAX_PER_TENANT
+        return own or usual
+
+    @property
+    def run_quotas(self) -> dict[int, int]:
+        """The runs a day of each known tenant that has such a quota."""
+        return {
+            tenant_id: limits.runs_per_day
+            for tenant_id, limits in self._limits.items()
+            if limits.runs_per_day is not None
+        }
+
+    def learn(self, limits: Mapping[int, DeliveryLimits]) -> None:
+        """Know the limits of some tenants from now on."""
+        self._limits |= limits
+        self._used_at |= dict.fromkeys(limits, time.monotonic())
 
     def room(self, *, places: int, max_bytes: int) -> Room:
         """The room for one batch of so many places."""
         taken = self._in_flight.total()
-        limited = {*self._in_flight, *self._tenant_limits}
+        known = {*self._in_flight, *self._limits}
         return Room(
             places,
             max_bytes,
@@ -68,8 +92,9 @@ class Capacity:
                 tenant_id: self._places_left(
                     self.tenant_limit(tenant_id), self._in_flight[tenant_id], taken
                 )
-                for tenant_id in limited
+                for tenant_id in known
             },
+            asks_for_limits=True,
         )
 
     def _places_left(self, limit: int, mine: int, taken: int) -> int:
@@ -88,9 +113,30 @@ class Capacity:
             )
         self.resumes_at, self._recovers_at = now + SHORTAGE_PAUSE, now + RECOVERY_TIME
 
-    def refresh(self, tenant_limits: Mapping[int, int]) -> None:
-        """Take over the tenants' own limits, and end the recovery when its time is over."""
-        self._tenant_limits = tenant_limits
-        if time.monotonic() >= self._recovers_at:
-            self._affordable = self.maximum
+    def list_tenants(self) -> list[int]:
+        """The tenants whose limits count here: with runs in flight, or a moment ago."""
         self._in_flight = +self._in_flight
+        since = time.monotonic() - FORGET_AFTER
+        used = sorted(self._used_at, key=self._used_at.__getitem__)[-MAX_KNOWN:]
+        recent = {tenant_id for tenant_id in used if self._used_at[tenant_id] > since}
+        return list(recent | self._in_flight.keys())
+
+    def refresh(
+        self, asked: Collection[int], limits: Mapping[int, DeliveryLimits]
+    ) -> None:
+        """Take over the limits of tenants that were asked for, and forget others.
+
+        Also ends the recovery when its time is over.
+        """
+        began = time.monotonic() - FORGET_AFTER
+        kept = {
+            tenant_id: known
+            for tenant_id, known in self._limits.items()
+            # What was learned meanwhile stays.
+            if tenant_id not in asked and self._used_at[tenant_id] > began
+        }
+        self._limits = {**kept, **limits}
+        now = time.monotonic()
+        self._used_at = {each: self._used_at.get(each, now) for each in self._limits}
+        if now >= self._recovers_at:
+            self._affordable = self.maximum

@@ -28,6 +28,8 @@ class DayQuotas:
     def limit(self, room: Room, quotas: Mapping[int, int]) -> Room:
         """The room without places beyond the runs a day of tenants."""
         if not quotas:
+            # Those of a tenant that is not known any more.
+            self.write()
             return room
         if time.monotonic() >= self._sync_at or quotas.keys() - self._seen.runs.keys():
             self._synchronize(quotas)

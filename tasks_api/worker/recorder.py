@@ -15,7 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connections
 
-from accounts.services import load_run_quotas, load_tenant_limits
+from accounts.services import load_delivery_limits
 from tasks_api.delivery import faults
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.metrics import counters
@@ -163,8 +163,8 @@ class Recorder:
                 self._cancel(cancelled)
 
     def _refresh_limits(self) -> None:
-        self._workload.refresh(load_tenant_limits())
-        self._workload.run_quotas = load_run_quotas()
+        asked = self._workload.list_tenants()
+        self._workload.refresh(asked, load_delivery_limits(asked))
 
     def _write_heartbeat(self) -> None:
         self._on_beat(self._presence.key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from accounts.services import load_delivery_limits
 from tasks_api.delivery import faults, mail
 from tasks_api.delivery.request import ClaimedRun, Credentials, HttpResult, Request
 from tasks_api.metrics import counters
@@ -23,9 +24,9 @@ from tasks_api.taking import (
     isolation,
     lanes,
     leases,
+    tenant_statements,
     waiting_runs,
 )
-from tasks_api.taking import statements as taking
 from tasks_api.taking.due_poll import DueWork, NextWork, earlier
 from tasks_api.taking.due_tasks import TakenTasks
 from tasks_api.taking.room import Room
@@ -84,8 +85,8 @@ class Taker:
         self._mailer = Mailer(may_start=workload.may_start, report=report)
         self._credentials = request_builder.CredentialsCache()
         self._poller = due_poll.make_poller()
-        self._task_shares = TenantShares(taking.FIND_TENANTS_OF_TASKS)
-        self._run_shares = TenantShares(taking.FIND_TENANTS_OF_RUNS)
+        self._task_shares = TenantShares(tenant_statements.TENANTS_OF_TASKS)
+        self._run_shares = TenantShares(tenant_statements.TENANTS_OF_RUNS)
         self._lanes = lanes.LanePoll()
         self._run_counts = RunCounts()
         self._day_quotas = DayQuotas()
@@ -186,6 +187,7 @@ class Taker:
         if not look.ready:
             return look.next_at
         taken = self._begin(lambda lease: lanes.take_waiting(look.ready, room, lease))
+        self._learn(taken.unknown, self._run_shares)
         return earlier(look.next_at, taken.lanes_at)
 
     def _look_again(
@@ -211,7 +213,14 @@ class Taker:
             return None
         taken = self._begin(lambda lease: take(room, lease, shares=chosen))
         shares.note_batch(chosen, room, due=taken.due, left=taken.left)
+        self._learn(taken.unknown, shares)
         return taken
+
+    def _learn(self, unknown: Collection[int], shares: TenantShares) -> None:
+        """Ask for the limits of tenants of which something was left, and look again."""
+        if unknown:
+            self._workload.learn(load_delivery_limits(unknown))
+            shares.note_unfinished()
 
     def _begin(self, take: Callable[[UUID], TakenT]) -> TakenT:
         """Take under a new lease, and begin what was taken."""

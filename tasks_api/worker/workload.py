@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from accounts.services import DeliveryLimits
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.delivery.shares import batch_places
 from tasks_api.domain.states import Trouble
@@ -45,7 +46,7 @@ class Workload:
         self._rang_at = time.monotonic()
         self._lanes_with_places: frozenset[int] = frozenset()
         self.capacity = Capacity()
-        # The runs a day of each tenant that has such a quota; replaced as a whole.
+        # The runs a day of known tenants that have such a quota; replaced as a whole.
         self.run_quotas: Mapping[int, int] = {}
         self.is_stopping = False
 
@@ -113,6 +114,12 @@ class Workload:
     def hold_back(self) -> None:
         with self._changed:
             self.capacity.hold_back()
+
+    def learn(self, limits: Mapping[int, DeliveryLimits]) -> None:
+        """Know the limits of tenants of which something is due."""
+        with self._changed:
+            self.capacity.learn(limits)
+            self.run_quotas = self.capacity.run_quotas
 
     def note_lanes(self, with_places: frozenset[int]) -> None:
         """Take note of the lanes in which runs wait for the ends of others."""
@@ -187,9 +194,17 @@ class Workload:
         with self._changed:
             self._held.note_marks(unsent=unsent, begun=begun)
 
-    def refresh(self, tenant_limits: Mapping[int, int]) -> None:
+    def list_tenants(self) -> list[int]:
         with self._changed:
-            self.capacity.refresh(tenant_limits)
+            return self.capacity.list_tenants()
+
+    def refresh(
+        self, asked: Collection[int], limits: Mapping[int, DeliveryLimits]
+    ) -> None:
+        """Follow the present limits of the tenants that were asked for."""
+        with self._changed:
+            self.capacity.refresh(asked, limits)
+            self.run_quotas = self.capacity.run_quotas
             self._make_room()
 
     # The caller of these holds the lock.

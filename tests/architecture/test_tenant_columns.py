@@ -42,6 +42,7 @@ WITHOUT_TENANT = {
     "socialaccount_socialapp": OF_SERVICE,
     "tasks_api_heartbeat": OF_SERVICE,
     "tasks_api_heartbeatgap": OF_SERVICE,
+    "tasks_api_rollupsearch": OF_SERVICE,
     "tasks_api_runidkey": OF_SERVICE,
 }
 # Staff belong to no tenant, and neither do their tokens and what they do for the service.

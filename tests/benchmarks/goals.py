@@ -64,6 +64,25 @@ GOALS: dict[str, dict[str, Goal]] = {
         "5m : 1k, late p99": Goal("≤", 1.2),
         "5m : 1k, CPU per delivery": Goal("≤", 1.2),
     },
+    "tenants-1m": {
+        **{
+            f"worker: {what} ms": Goal("≤", 20)
+            for what in ("limits of tenants", "shares of tasks", "shares of runs")
+        },
+        **{
+            f"metrics: {what} ms": Goal("≤", 50)
+            for what in ("lag of retention", "lag of sums", "waiting runs")
+        },
+        **{
+            f"housekeeping: {what} ms": Goal("≤", 500)
+            for what in ("retention", "sums of hours")
+        },
+        "small tenant: late p99 ms": Goal("<", 2000),
+    },
+    "beats-20": {
+        "many : one, PostgreSQL CPU µs per run": Goal("≤", 1.2),
+        "many: longest statement ms": Goal("≤", 500),
+    },
     "history-10m": {"stored : none, CPU µs per delivery": Goal("≤", 1.15)},
     "pages-60k-200k": {
         f"{page}: {what}": Goal("≤", limit)

@@ -15,6 +15,8 @@ from tests.benchmarks import (
     feature_overhead,
     history,
     job_queues,
+    many_beats,
+    many_tenants,
     moves,
     noisy_neighbours,
     overview,
@@ -52,6 +54,8 @@ MEASURES: dict[str, Measure] = {
     "lanes": feature_overhead.measure_lanes,
     "history": history.measure_history,
     "cells": cells.measure_cells,
+    "tenants": many_tenants.measure_tenants,
+    "beats": many_beats.measure_beats,
     "profile": cpu_profiles.measure_profile,
     "peers": job_queues.measure_peers,
 }
@@ -76,6 +80,7 @@ DEFAULT_SCENARIOS = (
     "flood-100k",
     "edits-50-100k",
     "queue-1m",
+    "beats-20",
 )
 # What `make bench s=all` measures.
 ALL_SCENARIOS = (
@@ -86,6 +91,7 @@ ALL_SCENARIOS = (
     "steady-1000-100k",
     "steady-1000-5m",
     "history-10m",
+    "tenants-1m",
     "idle-100k",
     "create-1m",
     "bulk-1m",

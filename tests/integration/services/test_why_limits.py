@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.audit import Actor
 from accounts.models import Role, Tenant, TokenBounds, User, Via
-from accounts.services import load_run_quotas, token_bounds
+from accounts.services import token_bounds
 from tasks_api.delivery import retry
 from tasks_api.delivery.request import ClaimedRun, HttpResult
 from tasks_api.domain.bounds import Bounds
@@ -207,7 +207,7 @@ def test_the_quota_of_a_tenant_holds_a_run_until_the_next_day(
     user: User, alpha: Tenant
 ) -> None:
     Tenant.objects.filter(pk=alpha.pk).update(max_runs_per_day=1)
-    quotas = load_run_quotas()
+    quotas = {alpha.pk: 1}
     for _ in range(2):
         store_task(user, Once(timezone.now() - SECOND))
     Task.objects.update(created_at=timezone.now() - HOUR)

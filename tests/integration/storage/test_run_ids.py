@@ -30,7 +30,7 @@ from tasks_api.domain.specs import (
     TaskSpec,
 )
 from tasks_api.models import Run, RunIdKey, Task
-from tasks_api.services import manual_runs, pausing, redrive, tasks
+from tasks_api.services import admin_edits, manual_runs, pausing, redrive, tasks
 from tasks_api.storage import run_key, schedule_changes
 from tasks_api.storage.id_statements import ID_OF_FIRE_TIME
 from tests.integration.support.stored_tasks import take_due
@@ -176,6 +176,25 @@ def test_a_run_that_is_there_already_is_passed_over(user: User, kind: str) -> No
     assert runs_of(task) == before
     upcoming = Task.objects.get(pk=task.pk).next_fire_at
     assert upcoming is None or upcoming > timezone.now()
+
+
+def test_a_one_off_that_is_edited_away_and_back_has_one_run(user: User) -> None:
+    passed = timezone.now() - 5 * SECOND
+    task = store(user, Once(passed), overlap=Overlap.SKIP)
+    manual_runs.run_now(user, str(task.pk), surface=Surface.TASKS, now=timezone.now())
+    assert take_due() == []
+    before = runs_of(task)
+    assert Run.objects.get(task=task, scheduled_for=passed).state == "skipped"
+    later = TaskSpec(Surface.TASKS, "http://example.com/", Once(passed + HOUR), "{}")
+    tasks.change_task(user, task, later, now=timezone.now())
+
+    clocked = Task.objects.with_schedule().get(pk=task.pk).periodic_task.clocked
+    clocked.clocked_time = passed
+    clocked.save()
+    admin_edits.sync_admin_edits([task.pk])
+
+    assert take_due() == []
+    assert runs_of(task) == before
 
 
 def test_runs_by_hand_and_redrives_are_random(user: User, key: bytes) -> None:

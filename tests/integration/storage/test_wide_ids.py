@@ -18,6 +18,7 @@ from django_celery_beat.models import (
 )
 from rest_framework.test import APIClient
 
+from accounts import services as accounts
 from accounts.models import User
 from tasks_api.models import Run, Task
 from tasks_api.services import admin_edits
@@ -25,6 +26,7 @@ from tasks_api.storage import retention
 from tasks_api.worker.engine import Engine
 from tests.conftest import MakeTask
 from tests.integration.conftest import ResultLog
+from tests.integration.support import many_rows
 from tests.integration.support.due_tasks import create_due_task
 from tests.integration.support.narrow_ids import (
     FIRST_WIDE_ID,
@@ -54,6 +56,49 @@ COUNTED_BY_PEOPLE = {
     "socialaccount_socialaccount",
     "socialaccount_socialapp",
     "socialaccount_socialtoken",
+}
+
+
+NAMED = {**CRON, "name": "nightly"}
+AT = "2090-01-01T03:00:00Z"
+# Each way of creating tasks: the method, the path, the body, and how many it creates.
+WAYS: dict[str, tuple[str, str, Any, int]] = {
+    "one by one": ("post", "/tasks/", ONE_TIME, 1),
+    "many": ("post", "/tasks/bulk/", {"tasks": [ONE_TIME, PERIODIC, CRON]}, 3),
+    "by name": ("put", "/tasks/by-name/nightly", CRON, 1),
+    "declared": ("post", "/tasks/apply/", {"tag": "x", "tasks": [NAMED]}, 1),
+    "cron job": (
+        "post",
+        "/",
+        {
+            "id": "daily",
+            "cron": "0 3 * * *",
+            "endpoint": "http://a.example/",
+            "payload": {},
+        },
+        1,
+    ),
+    "timer": ("post", "/insert", {"timestamp": AT, "body": {}}, 1),
+    "crons of timers": (
+        "post",
+        "/cron",
+        {"jobs": [{"id": "a", "spec": "0 3 * * *"}]},
+        1,
+    ),
+    "rest job": (
+        "post",
+        "/api/v1/jobs",
+        {
+            "task": {
+                "method": "POST",
+                "uri": "http://a.example/",
+                "body": {},
+                "expected_range": "200-299",
+            },
+            "schedule": AT,
+        },
+        1,
+    ),
 }
 
 
@@ -98,6 +143,32 @@ def test_a_task_of_any_kind_lives_with_wide_ids(
     assert api.post(f"/tasks/{task_id}/run/").status_code == 202
     assert api.delete(f"/tasks/id/{task_id}").status_code == 200
     assert Task.objects.get().ended_at is not None
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_tasks_of_every_surface_have_wide_ids(api: APIClient, way: str) -> None:
+    method, path, body, count = WAYS[way]
+    accounts.configure_tenant(
+        "Alpha", callback_url="http://a.example/", shared_secret="s3cret"
+    )
+
+    secret = {"HTTP_SCHEDULER_SECRET": "s3cret"} if path in ("/insert", "/cron") else {}
+    answer = getattr(api, method)(path, body, format="json", **secret)
+
+    assert answer.status_code in (200, 201, 202), answer.content
+    stored = Task.objects.values_list("pk", flat=True)
+    assert len(stored) == count
+    for task_id in stored:
+        assert len(ids_of(str(task_id))) == 2
+        assert min(ids_of(str(task_id))) >= FIRST_WIDE_ID
+
+
+def test_copies_of_the_benchmarks_have_wide_ids(make_task: MakeTask) -> None:
+    many_rows.store_copies(make_task(), 3)
+
+    assert Task.objects.count() == 4
+    for task_id in Task.objects.values_list("pk", flat=True):
+        assert min(ids_of(str(task_id))) >= FIRST_WIDE_ID
 
 
 @pytest.mark.parametrize("is_periodic", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,18 +43,25 @@ _INSERT_RUNS = """
 """.replace("{id}", ID_FOR.format(moment="moment", tenant_id="task.tenant_id"))
 
 
-def store_copies(original: Task, count: int) -> None:
-    """Store copies of a one-time task, which fire evenly over the coming day."""
+def store_copies(
+    original: Task,
+    count: int,
+    *,
+    first: datetime | None = None,
+    spread: timedelta = DAY,
+    columns: Mapping[str, str] | None = None,
+) -> None:
+    """Store copies of a one-time task, which fire evenly over some time: the coming day."""
     connection.ensure_connection()
     own = connection.connection.info
     seed_data.store_copies(
         make_conninfo(own.dsn, password=own.password),
         str(original.pk),
         count,
-        first=timezone.now() + HOUR,
-        spread=DAY,
+        first=first or timezone.now() + HOUR,
+        spread=spread,
         urls=URLS,
-        columns={"name": "'job ' || task.task_id"},
+        columns={"name": "'job ' || task.task_id", **(columns or {})},
     )
 
 

@@ -12,7 +12,14 @@ from accounts.models import User
 from scheduler_service.db.polling import Poller
 from tasks_api.domain.schedules import Once
 from tasks_api.models import Run, Task
-from tasks_api.taking import due_poll, due_tasks, leases, statements, waiting_runs
+from tasks_api.taking import (
+    due_poll,
+    due_tasks,
+    leases,
+    statements,
+    tenant_statements,
+    waiting_runs,
+)
 from tasks_api.taking.room import Room
 from tasks_api.taking.tenant_shares import TenantShares
 from tests.acceptance.harness import eventually
@@ -155,7 +162,7 @@ def test_a_backlog_is_taken_whole_from_its_floor(
 
 def take_all_shares(take: Callable[..., due_tasks.TakenTasks]) -> None:
     """Take batch after batch, by the shares of tenants, as a worker does."""
-    room, shares = Room(places=6), TenantShares(statements.FIND_TENANTS_OF_TASKS)
+    room, shares = Room(places=6), TenantShares(tenant_statements.TENANTS_OF_TASKS)
     shares.is_full = True
     while shares.is_full:
         chosen = shares.choose(room)

@@ -9,16 +9,17 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import Plan, Tenant, User
-from accounts.services import load_run_quotas
+from accounts.services import DeliveryLimits, load_delivery_limits
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import DayCount, Run, Task
 from tasks_api.storage import day_counts
-from tasks_api.taking import due_tasks, leases
+from tasks_api.taking import due_tasks, leases, waiting_runs
 from tasks_api.taking.room import Room
 from tasks_api.worker.day_quotas import DayQuotas
 from tests.conftest import tenant_of
 from tests.integration.support.stored_tasks import (
     SECOND,
+    give_back,
     run_states,
     store_task,
     take_due,
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def quotas(alpha: Tenant) -> dict[int, int]:
     Tenant.objects.filter(pk=alpha.pk).update(max_runs_per_day=3)
-    return load_run_quotas()
+    return {alpha.pk: 3}
 
 
 def take(quotas: dict[int, int], counts: DayQuotas | None = None) -> int:
@@ -56,10 +57,37 @@ def test_a_quota_is_that_of_the_tenant_or_of_its_plan(
 ) -> None:
     plan = Plan.objects.create(name="starter", max_runs_per_day=50)
     Tenant.objects.filter(pk=alpha.pk).update(plan=plan)
-    assert load_run_quotas() == {alpha.pk: 50}
+    both = [alpha.pk, beta.pk]
+    assert load_delivery_limits(both) == {alpha.pk: DeliveryLimits(None, 50)}
     Tenant.objects.update(max_runs_per_day=7)
+    Tenant.objects.filter(pk=beta.pk).update(max_in_flight=2)
 
-    assert load_run_quotas() == {alpha.pk: 7, beta.pk: 7}
+    assert load_delivery_limits(both) == {
+        alpha.pk: DeliveryLimits(None, 7),
+        beta.pk: DeliveryLimits(2, 7),
+    }
+    assert load_delivery_limits([beta.pk + 1000]) == load_delivery_limits([]) == {}
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_worker_leaves_a_tenant_with_limits_until_it_knows_them(
+    user: User, stranger: User, quotas: dict[int, int], *, waits: bool
+) -> None:
+    store_due(user, 2)
+    store_due(stranger, 2)
+    if waits:
+        give_back(take_due())
+    asking = Room(asks_for_limits=True)
+    take_some = waiting_runs.take_waiting if waits else due_tasks.take_due
+
+    first = take_some(asking, leases.new_lease(leases.NO_PRESENCE))
+    known = asking._replace(places_of={tenant_of(user).pk: 100})
+    second = take_some(known, leases.new_lease(leases.NO_PRESENCE))
+
+    assert {run.tenant_id for run in first.runs} == {stranger.tenant_id}
+    assert (first.left, first.unknown) == (2, {user.tenant_id})
+    assert {run.tenant_id for run in second.runs} == {user.tenant_id}
+    assert second.unknown == frozenset()
 
 
 def test_no_more_runs_begin_in_a_day_than_the_quota(

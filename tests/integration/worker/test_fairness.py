@@ -17,7 +17,7 @@ from accounts.services import configure_tenant
 from scheduler_service.db.statements import with_limit
 from tasks_api.domain.schedules import Interval, Once
 from tasks_api.models import Run, Task
-from tasks_api.taking import due_tasks, leases, statements
+from tasks_api.taking import due_tasks, leases, tenant_shares, tenant_statements
 from tasks_api.taking.room import Room
 from tasks_api.taking.tenant_shares import MAX_TENANTS, TenantShares
 from tasks_api.worker.engine import Engine
@@ -46,7 +46,7 @@ def runs_of(owner: User) -> int:
 
 def take_batches(room: Room) -> list[Counter[int]]:
     """Take all that is due in batches, as a worker does; the tenants of each batch."""
-    shares = TenantShares(statements.FIND_TENANTS_OF_TASKS)
+    shares = TenantShares(tenant_statements.TENANTS_OF_TASKS)
     batches: list[Counter[int]] = []
     while not batches or shares.is_full:
         chosen = shares.choose(room)
@@ -81,9 +81,48 @@ def test_tenants_of_a_flood_are_found_without_reading_it(
     store_past_tasks(stranger, 10)
     analyze_tables()
 
-    find_tenants = with_limit(statements.FIND_TENANTS_OF_TASKS, MAX_TENANTS)
+    find_tenants = with_limit(tenant_statements.TENANTS_OF_TASKS.in_turn, MAX_TENANTS)
 
     assert count_pages(find_tenants, {"after": 0}) < 50
+
+
+def test_tenants_with_due_tasks_are_found_among_many_without(
+    user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenant_shares, "MAX_TENANTS", 2)
+    monkeypatch.setattr(tenant_shares, "MAX_ROWS", 2)
+    for number in range(9):
+        later = accounts.provision_user(f"Later {number}", "lea")
+        store_task(later, Once(timezone.now() + HOUR))
+    flooding = accounts.provision_user("Zeta", "zoe")
+    flood(flooding, 20)
+    store_task(accounts.provision_user("Omega", "oz"), Once(timezone.now()))
+
+    first, second, *rest = take_batches(Room(places=6))
+
+    assert first == {flooding.tenant_id: 6}
+    # Whose task came due a moment ago has its share at once.
+    assert len(second) == 2
+    assert sum(batch.total() for batch in (first, second, *rest)) == 21
+    # Nothing is due for two looks at tenants in turn, and so the last batch is empty.
+    assert all(rest[:-1])
+
+
+def test_in_turns_each_tenant_has_its_share(
+    user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenant_shares, "MAX_TENANTS", 3)
+    monkeypatch.setattr(tenant_shares, "MAX_ROWS", 1)
+    owners = [accounts.provision_user(f"Tenant {number}", "ann") for number in range(9)]
+    for owner in owners:
+        flood(owner, 9)
+
+    batches = take_batches(Room(places=2))
+
+    taken = sum(batches[1:10], Counter())
+    # After nine batches of two, no tenant has waited for its second turn.
+    assert len(taken) == 9
+    assert sum(batch.total() for batch in batches) == 81
 
 
 def test_a_batch_takes_no_more_of_a_tenant_than_it_has_room_for(
@@ -93,7 +132,7 @@ def test_a_batch_takes_no_more_of_a_tenant_than_it_has_room_for(
     store_task(stranger, Once(timezone.now()))
 
     room = Room(places=10, places_each=3)
-    shares = TenantShares(statements.FIND_TENANTS_OF_TASKS).divide(room)
+    shares = TenantShares(tenant_statements.TENANTS_OF_TASKS).divide(room)
 
     assert dict(shares) == {user.tenant_id: 3, stranger.tenant_id: 3}
     taken = due_tasks.take_due(
