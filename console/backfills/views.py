@@ -24,7 +24,7 @@ from console.live import render_live
 from console.pages import MemberRequest, for_members
 from console.runs.forms import GROUPS
 from console.runs.queries import FIGURES, Figure
-from console.task_forms.pages import for_writers
+from console.task_forms.pages import for_task_writers
 from console.zoned_moments import to_local
 from scheduler_service.db import clock
 from tasks_api.domain.backfills import DEFAULT_PACE, Which
@@ -50,7 +50,7 @@ MAX_CANCELLED = 1000
 WAITING = frozenset({RunState.PENDING, RunState.RETRYING})
 
 
-@for_writers
+@for_task_writers
 @require_http_methods(["GET", "HEAD", "POST"])
 def plan_backfill(request: MemberRequest, task_id: str) -> HttpResponse:
     task, now = find_summary(request, task_id), clock.now()

@@ -7,9 +7,9 @@ from typing import Any
 
 from django import forms
 
-from tasks_api.api.fields import MAX_REASON_LENGTH
 from tasks_api.domain.catch_up import CatchUp
 from tasks_api.domain.specs import Misfire, Overlap
+from tasks_api.services.pausing import MAX_REASON_LENGTH
 
 CATCH_UPS = [
     (CatchUp.NONE.value, "they pass, and nothing makes up for them"),

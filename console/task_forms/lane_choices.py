@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from django import forms
+from django.http import QueryDict
 
 from accounts.models import Tenant, User
 from console.lanes.words import short_limits
@@ -32,7 +32,7 @@ def offer_lanes(form: TaskForm, tenant: Tenant) -> None:
     form.fields["lane"].widget = forms.Select(choices=[HOST_LANE, *choices.items()])
 
 
-def read_post(request: MemberRequest) -> Mapping[str, Any]:
+def read_post(request: MemberRequest) -> QueryDict:
     """The fields of a form that was sent, with the spread that its button fills in."""
     action = request.POST.get("action", "")
     if not action.startswith(FILL_SPREAD):

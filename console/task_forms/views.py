@@ -25,7 +25,7 @@ from console.task_forms.drafts import (
 )
 from console.task_forms.forms import CRON, TaskForm
 from console.task_forms.lane_choices import read_post
-from console.task_forms.pages import answer, for_writers, show_form
+from console.task_forms.pages import answer, for_task_writers, show_form
 from console.task_forms.schedule_rows import edited_rows
 from scheduler_service.db import clock
 from tasks_api.domain.effort import TooMuch
@@ -48,7 +48,7 @@ LINKED = ("url", "method", "cron", "timezone", "name", "tags", "body")
 NEW_PAGE = {"title": "New task", "verb": "Create the task"}
 
 
-@for_writers
+@for_task_writers
 @require_http_methods(["GET", "HEAD", "POST"])
 def new_task(request: MemberRequest) -> HttpResponse:
     now = clock.now()
@@ -103,7 +103,7 @@ def _label(draft: Draft) -> str:
     return draft.spec.name or "The task"
 
 
-@for_writers
+@for_task_writers
 @require_http_methods(["GET", "HEAD", "POST"])
 def edit_task(request: MemberRequest, task_id: str) -> HttpResponse:
     now = clock.now()

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from console.pages import MemberRequest
-from console.task_forms.pages import for_writers
+from console.task_forms.pages import for_task_writers
 from console.zoned_moments import LocalMomentField, ZonedForm
 from scheduler_service.db import clock
 from tasks_api.domain.catch_up import CatchUp
@@ -20,10 +20,9 @@ from tasks_api.domain.exceptions import InvalidState, TaskNotFound
 from tasks_api.domain.schedule_parts import zone_of
 from tasks_api.domain.schedules import MAX_CATCH_UP
 from tasks_api.services import pausing, task_details
-from tasks_api.services.pausing import Hold
+from tasks_api.services.pausing import MAX_REASON_LENGTH, Hold
 from tasks_api.services.task_details import TaskSummary
 
-MAX_REASON_LENGTH = 1000
 CATCH_UPS = [
     (CatchUp.NONE.value, "Nothing: they pass without a record"),
     (CatchUp.LATEST.value, "The newest one fires; older ones are missed"),
@@ -68,7 +67,7 @@ class ResumeForm(forms.Form):
     )
 
 
-@for_writers
+@for_task_writers
 @require_http_methods(["GET", "HEAD", "POST"])
 def pause(request: MemberRequest, task_id: str) -> HttpResponse:
     task = _find_living(request, task_id)
@@ -83,7 +82,7 @@ def pause(request: MemberRequest, task_id: str) -> HttpResponse:
     return redirect("console-task", task.id)
 
 
-@for_writers
+@for_task_writers
 @require_http_methods(["GET", "HEAD", "POST"])
 def resume(request: MemberRequest, task_id: str) -> HttpResponse:
     task = _find_living(request, task_id)

@@ -85,7 +85,7 @@ def test_a_worker_leaves_a_tenant_with_limits_until_it_knows_them(
     second = take_some(known, leases.new_lease(leases.NO_PRESENCE))
 
     assert {run.tenant_id for run in first.runs} == {stranger.tenant_id}
-    assert (first.left, first.unknown) == (2, {user.tenant_id})
+    assert (first.left, first.unknown) == (2, frozenset({tenant_of(user).pk}))
     assert {run.tenant_id for run in second.runs} == {user.tenant_id}
     assert second.unknown == frozenset()
 
