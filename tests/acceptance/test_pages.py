@@ -40,11 +40,29 @@ _CLUSTER = (
 )
 _SYSTEMD = "changes the machine; tests/architecture/test_systemd.py checks the units"
 _PROXY = "changes the machine; test_proxies.py starts nginx with this file"
-_SENTINEL = "fixed ports; test_sentinel.py runs Redis, a replica and Sentinels"
 _CELLS = "test_cells.py starts cells as the page says, and test_door.py a door"
 _PIP = "would change the environment of the tests, which has it already"
 _TWO_DATABASES = "takes a second database; tests/integration/moving runs it"
+_HA = "takes several machines; test_ha_stack.py starts the stack of the page"
+_BROKERS = "takes several machines; test_sentinel.py and test_rabbitmq.py start them"
 NOT_RUN = {
+    "apt install patroni etcd-server haproxy": _HA,
+    "deploy/ha/start.sh": _HA,
+    "kill -9 $(jq .nodes.pg1.patroni var/ha/stack.json) $(head -1 var/ha/pg1/data/postmaster.pid)": _HA,
+    "deploy/ha/start.sh --node pg1": _HA,
+    "patronictl -c /etc/patroni/config.yml switchover": _HA,
+    "curl -s http://127.0.0.1:7504/cluster": _HA,
+    "curl -s http://127.0.0.1:7506/cluster": _HA,
+    "export DATABASE_URL='postgresql://scheduler:…@127.0.0.1:7503,127.0.0.1:7505/scheduler?target_session_attrs=read-write'": _HA,
+    "redis-server /etc/redis/redis.conf                                 # on the first machine": _BROKERS,
+    "redis-server /etc/redis/redis.conf --replicaof redis1 6379         # on the second one": _BROKERS,
+    "redis-server /etc/redis/sentinel.conf --sentinel                   # on three machines": _BROKERS,
+    "redis-cli -p 26379 -a … sentinel get-master-addr-by-name scheduler": _BROKERS,
+    "rabbitmqctl cluster_status": _BROKERS,
+    "rabbitmq-queues grow rabbit@mq3 all": _BROKERS,
+    "REDIS_BIND=0.0.0.0 REDIS_PORT=6379 REDIS_DIR=/var/lib/redis REDIS_PASSWORD=… \\": _BROKERS,
+    "SENTINEL_BIND=0.0.0.0 SENTINEL_PORT=26379 SENTINEL_DIR=/var/lib/redis SENTINEL_PASSWORD=… SENTINEL_MASTER=scheduler \\": _BROKERS,
+    "RABBITMQ_BIND=0.0.0.0 RABBITMQ_PORT=5672 RABBITMQ_USER=scheduler RABBITMQ_PASSWORD=… \\": _BROKERS,
     "apt install haproxy": _CELLS,
     "make cells n=2": _CELLS,
     "curl -sSi http://127.0.0.1:8000/tasks/ -H 'Authorization: Bearer sch_1_…' | grep -i x-scheduler-cell": _CELLS,
@@ -101,18 +119,11 @@ NOT_RUN = {
     "kill -9 $(cat var/worker.pid)": "test_run.py runs it under `make run`",
     "pip install ./clients/python": _PIP,
     "pip install standardwebhooks": _PIP,
-    "printf 'port 26379\\nsentinel monitor mymaster 127.0.0.1 6379 1\\n' > sentinel.conf": (
-        _SENTINEL
-    ),
     'psql "host=pg2 user=postgres" -c "SELECT pg_promote()"': (
         "takes a standby; test_promotion.py promotes one"
     ),
     "python manage.py probe worker": "test_run.py runs it under `make run`",
-    "redis-cli -p 26379 sentinel get-master-addr-by-name mymaster": _SENTINEL,
     "redis-cli config get maxmemory-policy": "asks a Redis of the operator's at its port",
-    "redis-server --port 6379 --daemonize yes": _SENTINEL,
-    "redis-server --port 6380 --replicaof 127.0.0.1 6379 --daemonize yes": _SENTINEL,
-    "redis-server sentinel.conf --sentinel --daemonize yes": _SENTINEL,
     "scheduler listen --port 8001 --secret whsec_… --status 503 --times 2": (
         "does not end; test_client_command.py runs it"
     ),
