@@ -22,6 +22,11 @@ ADD_PARTITION = """
     ALTER TABLE tasks_api_run
         ATTACH PARTITION tasks_api_run_parked FOR VALUES IN ('parked');
 """
+SAMPLE_AS_OTHER_COLUMNS = """
+    ALTER TABLE tasks_api_task
+        ALTER COLUMN is_parked SET STATISTICS 25,
+        ALTER COLUMN parked_fire_at SET STATISTICS 25
+"""
 DROP_PARTITION = "DROP TABLE tasks_api_run_parked"
 NEVER_FIRES = models.CheckConstraint(
     name="task_that_is_parked_never_fires",
@@ -46,6 +51,7 @@ class Migration(migrations.Migration):
             name="parked_fire_at",
             field=models.DateTimeField(editable=False, null=True),
         ),
+        migrations.RunSQL(SAMPLE_AS_OTHER_COLUMNS, migrations.RunSQL.noop),
         AddConstraintNotValid(model_name="task", constraint=NEVER_FIRES),
         ValidateConstraint(model_name="task", name="task_that_is_parked_never_fires"),
         migrations.RunSQL(ADD_PARTITION, DROP_PARTITION),

@@ -66,7 +66,8 @@ ALLOWED: dict[tuple[str, str], str] = {
         "A trigger refuses entries of the audit log of tenants that move, and no other."
     ),
     ("tasks_api.0029_parked_tasks_and_runs", "RunSQL"): (
-        "A partition is attached that has no rows, beside reads and writes of the others."
+        "A partition is attached that has no rows, beside reads and writes of the others, "
+        "and new columns are sampled as the others are."
     ),
     ("tasks_api.0027_smaller_samples_of_tasks", "RunSQL"): (
         "It says how many rows of tasks ANALYZE reads. No row is written, and no reader or "

@@ -11,6 +11,7 @@ from django.test import Client
 from accounts.models import User
 from tasks_api.models import Lane, Task
 from tests.integration.support.lane_rows import make_lane, task_in_lane
+from tests.integration.support.task_forms import values_of
 from tests.integration.support.task_pages import HTMX, statements
 
 pytestmark = pytest.mark.django_db
@@ -66,8 +67,7 @@ def test_a_task_is_stored_in_its_lane_and_edited_there(
     member.post(NEW, HOURLY)
     task = Task.objects.get()
     path = f"/app/tasks/{task.pk}/edit/"
-    form = member.get(path).context["form"]
-    values = {field.name: field.value() or "" for field in form}
+    values = values_of(member, path)
     assert task.lane is not None
     assert values["lane"] == "crm"
 
@@ -122,7 +122,7 @@ def test_a_task_is_stored_anyway_and_says_so_when_it_is_edited(
     assert task.admit == "anyway"
     page = text_of(member.get(path))
     assert re.search(r'name="admit"[^>]* checked', page)
-    values = {f.name: f.value() or "" for f in member.get(path).context["form"]}
+    values = values_of(member, path)
     member.post(path, {**values, "admit": ""})
     task.refresh_from_db()
     assert task.admit == ""
@@ -133,7 +133,7 @@ def test_an_edit_into_a_full_lane_is_refused_with_what_would_fit(
 ) -> None:
     task = task_in_lane(user, "")
     path = f"/app/tasks/{task.pk}/edit/"
-    values = {f.name: f.value() or "" for f in member.get(path).context["form"]}
+    values = values_of(member, path)
 
     refused = member.post(path, {**values, "lane": "crm"})
 

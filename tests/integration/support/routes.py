@@ -105,7 +105,7 @@ OPERATORS = {"metrics"}
 
 
 # For staff, who come with a session.
-STAFF = {"admin"}
+STAFF = {"admin", "cells"}
 
 
 # What stands in a path, and which surface's task it is the id of.
