@@ -25,7 +25,7 @@ from tests.integration.support.openapi_document import assert_fits, content_of
 from tests.integration.support.tasks_surface import ONE_TIME, PERIODIC, created
 
 # Their answers are pages, or they are for machines that need no description.
-UNDESCRIBED = {"openapi", "docs", "admin", "task-alias", "metrics"}
+UNDESCRIBED = {"openapi", "docs", "admin", "cells", "task-alias", "metrics"}
 # The same under another path.
 ALIAS = "-v1"
 
