@@ -70,7 +70,7 @@ def test_a_search_finds_and_a_page_leads_to_the_failed_run(
     expect(page.get_by_text("At 02:30, in Europe/Berlin")).to_be_visible()
     page.get_by_role("link", name="close-the-books").click()
     expect(page.get_by_role("heading", name="close-the-books")).to_be_visible()
-    run = page.get_by_role("row").filter(has_text="HTTP 500").get_by_role("link")
+    run = page.get_by_role("row").filter(has_text="HTTP 500").get_by_role("link").first
     expect(run).to_have_attribute("href", f"/app/runs/{failed_run(tasks[0])}/")
 
 
