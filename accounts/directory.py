@@ -17,6 +17,7 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from accounts import directory_statements as statements
+from scheduler_service.db import locks
 
 # Seconds in which the directory answers, or counts as away.
 CONNECT_TIMEOUT = 3
@@ -100,7 +101,9 @@ def open_directory() -> Iterator[psycopg.Connection[Any]]:
 @contextmanager
 def _writing() -> Iterator[psycopg.Connection[Any]]:
     with open_directory() as connection:
-        connection.execute(statements.LOCK_WRITES)
+        # Writers come one after the other, so that versions are committed in their order,
+        # and a door that knows a version has missed none before it.
+        connection.execute(locks.ACQUIRE, [locks.key_of(locks.LockKind.DIRECTORY)])
         yield connection
         connection.execute(statements.NOTIFY)
 

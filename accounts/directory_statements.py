@@ -38,9 +38,6 @@ CREATE_TABLES = """
         seen_at timestamptz NOT NULL
     );
 """
-# Writers come one after the other, so that versions are committed in their order, and a
-# door that knows a version has missed none before it.
-LOCK_WRITES = "SELECT pg_advisory_xact_lock(hashtext('scheduler directory'))"
 CHANNEL = "scheduler_directory"
 NOTIFY = f"NOTIFY {CHANNEL}"
 LISTEN = f"LISTEN {CHANNEL}"

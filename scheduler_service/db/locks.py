@@ -25,6 +25,8 @@ class LockKind(StrEnum):
     # A user, a surface, and the tag.
     DECLARATION = "declaration"
     MIGRATION = "migration"
+    # In the directory of cells, which is a database of its own.
+    DIRECTORY = "changes of the directory"
     PARTITIONS = "partitions of history"
     # A tenant.
     ROLLUPS = "rollups"
@@ -43,6 +45,12 @@ class LockKind(StrEnum):
     CALENDAR = "versions of a calendar"
 
 
+# Waits for the lock of a key, and holds it until the transaction ends.
+ACQUIRE = "SELECT pg_advisory_xact_lock(%s)"
+# A condition: whether the statement holds the lock of the key `turn` now, as above.
+HAS_TURN = "(SELECT pg_try_advisory_xact_lock(%(turn)s))"
+
+
 def key_of(kind: LockKind, *parts: int | str) -> int:
     text = json.dumps([kind, *parts]).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8], signed=True)
@@ -51,7 +59,7 @@ def key_of(kind: LockKind, *parts: int | str) -> int:
 def acquire(kind: LockKind, *parts: int | str) -> None:
     """Wait for a lock and hold it until the transaction ends."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [key_of(kind, *parts)])
+        cursor.execute(ACQUIRE, [key_of(kind, *parts)])
 
 
 def try_acquire(kind: LockKind, *parts: int | str) -> bool:

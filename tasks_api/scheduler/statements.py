@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scheduler_service.db.locks import HAS_TURN
 from tasks_api.storage import schedule_statements, sending_rules
 from tasks_api.storage.run_statements import insert_into_history
 from tasks_api.taking.statements import REASON_OF_END, from_moment
@@ -166,7 +167,7 @@ _RESCUE_RUNS = f"""
             CASE WHEN periodic.enabled AND {sending_rules.IS_SUSPENDED}
                 THEN task.owner_id END AS inactive_owner_id
         FROM tasks_api_run_live run {sending_rules.JOINS}
-        WHERE (SELECT pg_try_advisory_xact_lock(%(turn)s))
+        WHERE {HAS_TURN}
             AND run.wake_at <= now() {{since}} AND CASE WHEN run.is_next THEN true
             ELSE run.state = 'running'
                 AND run.wake_at <= coalesce(%(leases_until)s::timestamptz, now()) END
