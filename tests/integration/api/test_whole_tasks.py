@@ -18,6 +18,7 @@ from accounts.models import User
 from tasks_api.api.tasks.optional_fields import OPTIONAL_FIELDS
 from tasks_api.models import Lane, ScheduleChange, Task
 from tests.integration.support.calendars import make_calendar
+from tests.integration.support.task_forms import values_of
 from tests.integration.support.tasks_surface import created
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -125,9 +126,7 @@ def edit(api: APIClient, task: dict[str, Any]) -> Any:
     browser = Client()
     browser.force_login(Task.objects.get(pk=task["id"]).owner)
     path = f"/app/tasks/{task['id']}/edit/"
-    form = browser.get(path).context["form"]
-    values = {field.name: field.value() for field in form}
-    answer = browser.post(path, {k: v for k, v in values.items() if v is not None})
+    answer = browser.post(path, values_of(browser, path))
     assert answer.status_code == 302, answer.content.decode()
     return api.get(f"/tasks/{task['id']}/")
 
