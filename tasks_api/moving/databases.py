@@ -12,9 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
+from environ import Env
 
 from scheduler_service.db.timeouts import without_limits
-from scheduler_service.environment import env
 from tasks_api.moving.errors import MoveRefused
 
 ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
@@ -24,7 +24,7 @@ ADDRESS_OPTIONS = ("host", "hostaddr", "port", "user", "password", "dbname")
 
 def _parse(url: str) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = env.db_url_config(url)
+        config: dict[str, Any] = Env.db_url_config(url)
     except (ValueError, ImproperlyConfigured):
         config = {}
     if config.get("ENGINE") != "django.db.backends.postgresql" or not config["NAME"]:

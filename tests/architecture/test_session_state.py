@@ -16,11 +16,11 @@ from tests.architecture.folders import MODULES
 LEAVES_SOMETHING_BEHIND = re.compile(
     r"""
     \bpg_(?:try_)?advisory_(?:lock|unlock)      # not pg_advisory_xact_lock
-    | ["';]\s*SET\ (?!LOCAL\b|TRANSACTION\b)
+    | ["';]\s*SET\ (?!LOCAL\b|TRANSACTION\b|CONSTRAINTS\b)
     | set_config\([^)]*false
     | \bLISTEN\ [a-z] | \bUNLISTEN\b
     | \bDECLARE\ \w+\ (?:\w+\ )*CURSOR\b | \bWITH\ HOLD\b
-    | \bCREATE\ (?:LOCAL\ )?TEMP
+    | \bCREATE\ (?:LOCAL\ )?TEMP(?![^;]*\bON\ COMMIT\ DROP\b)
     | ["']\s*PREPARE\ \w
     """,
     re.VERBOSE,
@@ -55,6 +55,7 @@ def test_only_direct_connections_keep_state_in_their_session() -> None:
         ("SELECT set_config('lock_timeout', %s, false)", True),
         ("DECLARE c CURSOR WITH HOLD FOR", True),
         ("CREATE TEMP TABLE x", True),
+        ("CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1", False),
     ],
 )
 def test_what_counts_as_left_behind(statement: str, is_left: bool) -> None:

@@ -386,13 +386,20 @@ def test_a_rotated_token_keeps_its_bounds(browser: Client, user: User) -> None:
     assert Token.objects.filter(bounds=old.bounds).count() == 2
 
 
+def count_statements(browser: Client) -> int:
+    """What the list costs, without what a page does once in a while."""
+    counts = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as sent:
+            browser.get(TOKENS)
+        counts.append(len(sent))
+    return min(counts)
+
+
 def test_the_list_costs_the_same_with_many_bounds(browser: Client, user: User) -> None:
     bounded(user, runs_per_day=5, tasks=5)
-    with CaptureQueriesContext(connection) as few:
-        browser.get(TOKENS)
+    few = count_statements(browser)
     for _ in range(8):
         bounded(user, runs_per_day=5, tasks=5)
-    with CaptureQueriesContext(connection) as many:
-        browser.get(TOKENS)
 
-    assert len(many) == len(few)
+    assert count_statements(browser) == few

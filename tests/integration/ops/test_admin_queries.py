@@ -60,7 +60,9 @@ LISTS = [
 ]
 # These may be millions, and a list must find its rows by an index. Live runs are few, and so
 # are those of tenants that move.
-LARGE = r"tasks_api_task|tasks_api_run_(?!live|parked)\w+|django_celery_beat_periodictask"
+LARGE = (
+    r"tasks_api_task|tasks_api_run_(?!live|parked)\w+|django_celery_beat_periodictask"
+)
 _numbers = count()
 
 
