@@ -156,14 +156,20 @@ def _causes_of_lateness(run: RunRecord, evidence: Evidence) -> set[str]:
     at = run.scheduled_ms / 1000
     first, last = (pick(each.arrived_at for each in arrivals) for pick in (min, max))
     seen = _causes_seen(run, evidence, last)
-    is_prompt = run.first_claim - at < PROMPT and first - at < ON_TIME
-    if is_prompt and (run.lost_count or len(run.attempts) > 1):
+    was_taken_on_time = run.first_claim - at < PROMPT
+    if (
+        was_taken_on_time
+        and first - at < ON_TIME
+        and (run.lost_count or len(run.attempts) > 1)
+    ):
         return seen & {"worker_lost", "retrying"}
     faults = evidence.faults
-    if _is_outage(_times(faults, {"postgres"}), at, first):
-        return seen | {"database_away"}
-    if _is_outage(_times_without_workers(faults), at, first):
-        return seen | {"no_worker", "database_away"}
+    # A fault may outlast the outage: what was taken on time waited for something else.
+    if not was_taken_on_time:
+        if _is_outage(_times(faults, {"postgres"}), at, first):
+            return seen | {"database_away"}
+        if _is_outage(_times_without_workers(faults), at, first):
+            return seen | {"no_worker", "database_away"}
     return seen | BUSY | _causes_nearby(_faults_near(faults, at, last))
 
 

@@ -104,6 +104,15 @@ def test_the_cause_of_a_late_delivery_is_what_was_broken(
     assert found.rule == "why names another cause"
 
 
+def test_what_was_taken_on_time_may_have_waited_in_its_worker_through_a_fault() -> None:
+    run = make_run(started_at=AT + 0.01)
+
+    assert not list(
+        check_causes(make_evidence(run, "held_in_worker", faults=(POSTGRES,)))
+    )
+    assert list(check_causes(make_evidence(run, "lane_full", faults=(POSTGRES,))))
+
+
 def test_a_lost_worker_must_be_named() -> None:
     run = make_run(sent=0.1, lost_count=1, attempt_count=2)
 
