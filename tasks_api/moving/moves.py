@@ -30,10 +30,6 @@ from tasks_api.moving.sources import Traveller
 
 Report = Callable[[str], object]
 
-# Called with the tenant and the name of its destination after it has arrived there. A
-# directory of tenants sends their requests to the target from then on. It may be called
-# again after an interruption.
-ON_ARRIVAL: list[Callable[[Tenant, str], object]] = []
 FILE = "a file"
 # Seconds.
 LOCK_PATIENCE = 3.0
@@ -60,8 +56,6 @@ def move_tenant(tenant: Tenant, url: str, report: Report) -> None:
             report("put aside")
             _bring(tenant, traveller, target, report)
         report("arrived")
-        for tell in ON_ARRIVAL:
-            tell(tenant, destination)
         freezing.mark_as_moved(tenant)
         report("moved")
 
