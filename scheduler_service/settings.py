@@ -214,15 +214,23 @@ PEER_LIMITS = {
 }
 
 
-def _limits(given: str) -> str:
-    """The limits of the server, as options of its command line; `given` wins."""
+# What is prepared is planned once, for any values. Left alone, PostgreSQL may plan the take
+# anew each time in a small database, for longer than it runs.
+PLAN_ONCE = "-c plan_cache_mode=force_generic_plan"
+
+
+def _session_options(given: str) -> str:
+    """Limits and plans of a session, as options of the server's command line.
+
+    What is `given` wins.
+    """
     seconds = {
         "statement_timeout": DATABASE_STATEMENT_TIMEOUT,
         "lock_timeout": DATABASE_LOCK_TIMEOUT,
         "idle_in_transaction_session_timeout": DATABASE_IDLE_TIMEOUT,
     }
     ours = [f"-c {name}={limit * 1000:.0f}" for name, limit in seconds.items() if limit]
-    return " ".join([*ours, given]).strip()
+    return " ".join([*ours, PLAN_ONCE, given]).strip()
 
 
 def _database(variable: str, url: str, *, shares_sessions: bool) -> dict[str, Any]:
@@ -236,7 +244,7 @@ def _database(variable: str, url: str, *, shares_sessions: bool) -> dict[str, An
     # The threshold is for statements.prepared(); Django's cursors prepare nothing.
     threshold = None if shares_sessions else 2
     options = {**PEER_LIMITS, "prepare_threshold": threshold, **given}
-    options["options"] = _limits(given.get("options", ""))
+    options["options"] = _session_options(given.get("options", ""))
     return {
         **config,
         "ENGINE": "scheduler_service.db.postgresql",
