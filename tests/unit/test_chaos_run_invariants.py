@@ -144,6 +144,17 @@ def test_a_request_after_an_acknowledged_stop_is_found(stop: ClientCall) -> None
     } <= rules(evidence)
 
 
+@pytest.mark.parametrize(("started_at", "is_found"), [(19.5, True), (19.95, False)])
+def test_a_claim_may_begin_right_before_its_task_goes_on(
+    started_at: float, is_found: bool
+) -> None:
+    claimed = run_at(14.0, started_at=started_at, attempts=(AttemptRecord(1, 20.05),))
+    evidence = seen([ALL[0], claimed], calls=(CREATE, PAUSE, RESUME))
+
+    found = "a run was claimed after its task was stopped" in rules(evidence)
+    assert found == is_found
+
+
 def test_a_request_under_way_when_its_task_is_stopped_may_arrive() -> None:
     arrivals = [arrival_of(ALL[0]), arrival_of(ALL[1], after=1.3)]
 
