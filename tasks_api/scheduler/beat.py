@@ -184,6 +184,6 @@ def _settle_changes(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
 
 
 def _catch_up(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
-    return seen.has_open_changes and catch_ups.settle_open_pauses(
+    return seen.has_open_changes and catch_ups.settle_catch_ups(
         since=floor and floor.change_id
     )

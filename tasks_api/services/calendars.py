@@ -32,7 +32,7 @@ from tasks_api.domain.holiday_days import holidays_of
 from tasks_api.domain.schedules import Once, first_after
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.models import Calendar, CalendarVersion, Task, TaskQuerySet
-from tasks_api.services import held_runs
+from tasks_api.services import catch_ups, held_runs
 from tasks_api.services.calendar_statements import (
     READ_VERSIONS,
     WRITE_VERSIONS,
@@ -171,7 +171,7 @@ def change_calendar(
 ) -> Calendar:
     """Make a new version of a calendar, and move all tasks that follow it to that.
 
-    A task that is due at this moment is treated as after an edit of its schedule. Raises
+    What is due at this moment still fires, as if a worker had taken it before. Raises
     InvalidState if more than MAX_TASKS follow the calendar, and VersionConflict if it has
     another version than the caller has seen.
     """
@@ -258,6 +258,7 @@ def _move(tasks: Sequence[Task], calendar: Calendar, version: CalendarVersion) -
     with prepared(rows=len(tasks)) as cursor:
         rows = [(task.pk, task.calendars) for task in tasks]
         cursor.execute(WRITE_VERSIONS, columns(rows))
+    catch_ups.open_due_fire_times([task.pk for task in going], changed_at=at)
     reschedule(going, now=at)
 
 

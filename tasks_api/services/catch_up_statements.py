@@ -1,8 +1,9 @@
-"""The SQL by which resumed tasks make up for the fire times of their pause."""
+"""The SQL by which tasks make up for passed fire times."""
 
 from __future__ import annotations
 
 from tasks_api.storage.id_statements import READ_RUN_KEY
+from tasks_api.storage.sending_rules import ENDS_OF_SCHEDULES
 from tasks_api.storage.stored_schedules import SCHEDULE_COLUMNS
 
 # The most changes in one transaction.
@@ -36,6 +37,14 @@ OPEN_PAUSES = """
         AS opened(id, open_from, catch_up)
     WHERE change.id = opened.id
 """
+# Opens changes for the fire times that were due and that no worker had taken.
+OPEN_DUE_FIRE_TIMES = """
+    UPDATE tasks_api_schedulechange change
+    SET catch_up = CASE task.misfire WHEN 'all' THEN 'all' ELSE 'latest' END
+    FROM tasks_api_task task
+    WHERE change.task_id = ANY(%(tasks)s::uuid[]) AND change.at = %(at)s::timestamptz
+        AND change.open_from IS NOT NULL AND task.id = change.task_id
+"""
 # Lets the rollups count the hours of pauses again.
 REOPEN_HOURS = """
     INSERT INTO tasks_api_reopenedhours (tenant_id, since, until)
@@ -44,7 +53,9 @@ REOPEN_HOURS = """
 
 _READ_OPEN = f"""
     SELECT change.id, change.task_id, task.tenant_id, change.at, change.open_from,
-        change.catch_up, task.overlap, task.is_paused OR task.ended_at IS NOT NULL AS is_off,
+        change.catch_up, change.what, task.overlap, task.misfire, task.catchup_window,
+        task.calendars AS present_calendars, task.is_paused OR task.ended_at IS NOT NULL
+            AND task.end_reason NOT IN {ENDS_OF_SCHEDULES} AS is_off,
         greatest(task.max_runs - task.runs_made, CASE WHEN task.max_runs IS NOT NULL THEN 0 END)
             AS runs_left, task.last_fire_at,
         now() AS now, {READ_RUN_KEY} AS run_key, {_SCHEDULE}, task.created_at
@@ -55,8 +66,9 @@ _READ_OPEN = f"""
     ORDER BY change.id LIMIT {MAX_CHANGES}
     FOR NO KEY UPDATE OF change, task SKIP LOCKED
 """
-# Lock pauses whose fire times have no run yet, and their tasks; the second, from an id on.
-READ_OPEN_PAUSES = _READ_OPEN.replace("{since}", "")
-READ_OPEN_PAUSES_SINCE = _READ_OPEN.replace(
+# Lock changes whose fire times tasks make up for and that have no run yet, and the tasks;
+# the second, from an id on.
+READ_OPEN_CATCH_UPS = _READ_OPEN.replace("{since}", "")
+READ_OPEN_CATCH_UPS_SINCE = _READ_OPEN.replace(
     "{since}", "AND change.id >= %(since)s::bigint"
 )

@@ -6,7 +6,7 @@ task's pace in it. Runs of tasks without a pace go at once when the calendar's t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -17,6 +17,7 @@ from scheduler_service.db import clock
 from scheduler_service.db.arrays import array, columns
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.domain.calendars import CalendarRules
+from tasks_api.domain.states import RunState
 from tasks_api.models import Calendar
 from tasks_api.services.calendar_statements import (
     FIND_LATE_RELEASES,
@@ -25,7 +26,8 @@ from tasks_api.services.calendar_statements import (
     WRITE_NEXT_RELEASES,
     WRITE_WAKE_TIMES,
 )
-from tasks_api.storage.calendar_rules import rules_of
+from tasks_api.storage.calendar_rules import HOLD_MARK, rules_of
+from tasks_api.storage.run_rows import NewRun
 from tasks_api.storage.waiting_reasons import HELD
 
 # The runs of one calendar that one transaction gives new times.
@@ -44,13 +46,38 @@ def reason_of(name: str) -> str:
     return f"{HELD}{name}."
 
 
-def find_release_times(
+def hold_back(
+    runs: Sequence[NewRun], calendars: Mapping[UUID, str], *, now: datetime
+) -> list[NewRun]:
+    """Return new runs, those that are held back with their place after the hold.
+
+    `calendars` has the calendars of tasks, as in their column. Call it inside a
+    transaction that may have locked tasks, and no calendar.
+    """
+    held = {}
+    for run in sorted(runs, key=lambda run: run.scheduled_for):
+        text = calendars[run.task_id]
+        if HOLD_MARK not in text or run.state != RunState.PENDING:
+            continue
+        rules = rules_of(text)
+        if hold := rules.held(now):
+            found = HeldRun(run.run_id, hold.calendar.calendar_id, rules)
+            held[run.run_id] = found, reason_of(hold.calendar.name)
+    if not held:
+        return list(runs)
+    places = _find_release_times([found for found, _ in held.values()], now=now)
+    return [
+        run._replace(reason=held[run.run_id][1], wake_at=places[run.run_id])
+        if run.run_id in held
+        else run
+        for run in runs
+    ]
+
+
+def _find_release_times(
     runs: Sequence[HeldRun], *, now: datetime
 ) -> dict[UUID, datetime]:
-    """Give held runs their places in the lines of their calendars, in this order.
-
-    Call it inside a transaction that may have locked tasks, and no calendar.
-    """
+    """Give held runs their places in the lines of their calendars, in this order."""
     ids = sorted({run.calendar_id for run in runs})
     lines = _lock_lines(ids)
     found = {

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from tasks_api.delivery import faults
 from tasks_api.domain import schedules
+from tasks_api.domain.catch_up import grace_of
 from tasks_api.domain.exceptions import ScheduleError, reason_of
 from tasks_api.domain.ids import id_of_fire_time
 from tasks_api.domain.specs import Misfire, Overlap
@@ -42,12 +43,11 @@ class DueTask(NamedTuple):
     @property
     def grace(self) -> timedelta | None:
         """Return how late a fire time may be and still fire; None: no limit."""
-        late = settings.SCHEDULER_MISFIRE_GRACE
-        if self.misfire == Misfire.SKIP:
-            return timedelta(seconds=late)
-        if self.catchup_window is None:
-            return None
-        return timedelta(seconds=max(late, self.catchup_window))
+        return grace_of(
+            self.misfire,
+            self.catchup_window,
+            misfire_grace=settings.SCHEDULER_MISFIRE_GRACE,
+        )
 
     @property
     def max_catch_up(self) -> int:

@@ -26,11 +26,11 @@ from tasks_api.delivery.request import ClaimedRun
 from tasks_api.domain import schedules
 from tasks_api.domain.states import RunState
 from tasks_api.metrics import counters
+from tasks_api.services import held_runs
 from tasks_api.storage import run_rows, schedule_changes, schedule_edits, schedule_rows
 from tasks_api.storage.stored_schedules import fetch_with_schedule
 from tasks_api.taking import (
     following,
-    held,
     lanes,
     run_limits,
     statements,
@@ -300,7 +300,9 @@ def _decide_in_time(
             moves.append(move)
             runs.extend(made)
     fresh = run_rows.replace_taken_ids(runs)
-    return moves, held.hold_back(tasks, pass_over_excess(tasks, fresh, over_quota))
+    calendars = {task.task_id: task.stored.calendars for task in tasks}
+    allowed = pass_over_excess(tasks, fresh, over_quota)
+    return moves, held_runs.hold_back(allowed, calendars, now=tasks[0].now)
 
 
 @transaction.atomic(savepoint=False)

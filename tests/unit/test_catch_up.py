@@ -22,7 +22,14 @@ def sort_in_batches(
     first: datetime | None = schedule.first_from(START)
     while first is not None:
         found.append(
-            sort_passed(schedule, catch_up, first=first, until=until, limit=limit)
+            sort_passed(
+                schedule,
+                catch_up,
+                first=first,
+                until=until,
+                limit=limit,
+                why=catch_up.missed_reason,
+            )
         )
         first = found[-1].open_from
     return found

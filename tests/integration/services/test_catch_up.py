@@ -22,6 +22,7 @@ from tasks_api.services.pausing import Hold
 from tasks_api.services.reconciliation import reconcile
 from tasks_api.services.rollups import keep_rollups
 from tasks_api.services.stats import read_account
+from tests.integration.support.passed_fire_times import assert_balanced, states
 from tests.integration.support.reconciliation_model import let_pass, settle_all
 from tests.integration.support.stored_tasks import (
     HOUR,
@@ -63,16 +64,6 @@ def pause(task: Task, *, minutes: int, hold: Hold | None = None) -> None:
 def resume(task: Task, catch_up: CatchUp | None = None) -> None:
     ids = [str(task.pk)]
     pausing.resume_tasks(task.owner, ids, now=timezone.now(), catch_up=catch_up)
-
-
-def states(task: Task) -> Counter[str]:
-    return Counter(Run.objects.filter(task=task).values_list("state", flat=True))
-
-
-def assert_balanced(task: Task, planned: int) -> None:
-    found = reconcile(task.owner, task.pk, since=timezone.now() - 20 * HOUR, until=None)
-    assert (found.balance, found.differences) == (0, [])
-    assert found.planned == planned
 
 
 def test_a_task_makes_up_for_nothing_unless_the_user_says_so(user: User) -> None:
@@ -149,7 +140,7 @@ def test_of_very_many_the_newest_fire_and_the_others_are_missed(user: User) -> N
     pause(task, minutes=MAX_CATCH_UP + 50)
 
     resume(task, CatchUp.ALL)
-    while catch_ups.settle_open_pauses(limit=7):
+    while catch_ups.settle_catch_ups(limit=7):
         assert_balanced(task, planned=MAX_CATCH_UP + 50)
 
     assert states(task) == {RunState.PENDING: MAX_CATCH_UP, RunState.MISSED: 50}
@@ -279,7 +270,7 @@ def test_beats_at_once_make_each_run_once(user: User) -> None:
         resume(task, CatchUp.ALL)
 
     def settle() -> None:
-        while catch_ups.settle_open_pauses(limit=5):
+        while catch_ups.settle_catch_ups(limit=5):
             pass
 
     run_in_threads(3, settle)
@@ -296,11 +287,11 @@ def test_a_beat_that_dies_leaves_the_rest_to_the_next_one(
     task = minutely(user)
     pause(task, minutes=30)
     resume(task, CatchUp.LATEST)
-    catch_ups.settle_open_pauses(limit=10)
+    catch_ups.settle_catch_ups(limit=10)
     monkeypatch.setattr(catch_ups, "UPDATE_OPEN_FROM", "SELECT 1 / 0, %s, %s")
 
     with pytest.raises(Exception, match="division by zero"):
-        catch_ups.settle_open_pauses(limit=10)
+        catch_ups.settle_catch_ups(limit=10)
     assert_balanced(task, planned=30)
     monkeypatch.undo()
     settle_all()

@@ -142,7 +142,7 @@ class Life:
         pausing.resume_tasks(self._user, ids, now=timezone.now(), catch_up=catch_up)
 
     def settle(self) -> None:
-        while schedule_changes.settle_open_changes() or catch_ups.settle_open_pauses():
+        while schedule_changes.settle_open_changes() or catch_ups.settle_catch_ups():
             pass
 
     def backfill(self) -> None:

@@ -87,7 +87,7 @@ def let_pass(task: Task, span: timedelta) -> None:
 
 def settle_all() -> None:
     """Make the runs of all fire times that changes cut off, or that tasks make up for."""
-    while schedule_changes.settle_open_changes() or catch_ups.settle_open_pauses():
+    while schedule_changes.settle_open_changes() or catch_ups.settle_catch_ups():
         pass
 
 
@@ -282,7 +282,7 @@ class TaskModel:
     def settle(self) -> None:
         limit = self.chance.choice([1, 3, 1000])
         schedule_changes.settle_open_changes(limit=limit)
-        catch_ups.settle_open_pauses(limit=limit)
+        catch_ups.settle_catch_ups(limit=limit)
 
     def _record(self, taken: list[ClaimedRun]) -> None:
         # What is not recorded is lost with its worker.
