@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from html import unescape
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone
@@ -116,12 +117,11 @@ def test_the_hours_of_a_week_add_up_where_the_clock_changes(
     user: User, make_task: MakeTask
 ) -> None:
     make_task(schedule=Cron("30 * * * *", "Europe/Berlin"))
-    address = "/app/calendar/?zone=Europe/Berlin&day={}"
-    spring, autumn = _changes_of_clocks()
+    autumn = _page_with_day_of(25)
 
-    in_spring = open_page(user, address.format(spring))
-    in_autumn = open_page(user, address.format(autumn))
-    one_day = open_page(user, address.format(autumn) + "&view=day")
+    in_spring = open_page(user, _page_with_day_of(23))
+    in_autumn = open_page(user, autumn)
+    one_day = open_page(user, f"{autumn}&view=day")
 
     assert sum(number for *_, number in cells_of(in_spring)) == 7 * 24 - 1
     assert in_spring.count('class="gap"') == 1
@@ -131,15 +131,25 @@ def test_the_hours_of_a_week_add_up_where_the_clock_changes(
     assert sum(number for *_, number in cells_of(one_day)) == 25
 
 
-def _changes_of_clocks() -> tuple[str, str]:
-    """The coming last Sundays of March and of October."""
-    today = timezone.now().date()
-    days = (today + timedelta(days=number) for number in range(1, 360))
-    sundays = [day for day in days if day.weekday() == 6 and day.day > 24]
-    spring, autumn = (
-        next(day for day in sundays if day.month == month) for month in (3, 10)
+def _page_with_day_of(hours: int) -> str:
+    """The calendar of a coming week with a day of so many hours.
+
+    Each half of a year has one in Berlin or in Sydney. The calendar ends within a year.
+    """
+    # The week of any Sunday from then on has not begun, in no time zone.
+    first = timezone.now().date() + 8 * DAY
+    day, zone = next(
+        (first + number * DAY, zone)
+        for number in range(300)
+        for zone in ("Europe/Berlin", "Australia/Sydney")
+        if _hours_of(first + number * DAY, ZoneInfo(zone)) == hours
     )
-    return spring.isoformat(), autumn.isoformat()
+    return f"/app/calendar/?zone={zone}&day={day}"
+
+
+def _hours_of(day: date, zone: ZoneInfo) -> float:
+    begin, end = (datetime.combine(each, time(), zone) for each in (day, day + DAY))
+    return (end.astimezone(UTC) - begin.astimezone(UTC)) / HOUR
 
 
 @pytest.mark.parametrize(

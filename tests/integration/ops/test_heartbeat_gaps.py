@@ -49,21 +49,25 @@ def test_work_without_a_gap_moves_one_row() -> None:
     note()
     [before] = HeartbeatGap.objects.all()
     let_pass(SHORTEST_GAP - SECOND)
+    noted_at = timezone.now()
     note()
 
     [after] = HeartbeatGap.objects.all()
     assert (after.pk, after.ended_at) == (before.pk, None)
-    assert timezone.now() - after.began_at < SECOND
+    assert after.began_at >= noted_at
 
 
 def test_whoever_comes_after_a_crash_of_all_sees_how_long_it_was() -> None:
+    began = timezone.now()
     note()
     let_pass(timedelta(minutes=5))
     note()
+    ended = timezone.now()
 
     [gap] = gaps()
     assert gap.ended_at is not None
-    assert abs(gap.ended_at - gap.began_at - timedelta(minutes=5)) < SECOND
+    span = gap.ended_at - gap.began_at - timedelta(minutes=5)
+    assert timedelta() <= span <= ended - began
     assert not gap.is_survived
     assert HeartbeatGap.objects.filter(ended_at=None).count() == 1
 

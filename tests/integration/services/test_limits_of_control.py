@@ -132,8 +132,9 @@ def test_no_calendar_leads_beyond_the_horizon(holder: APIClient, user: User) -> 
     make_calendar(user, "days", dates=[later(1)[:10], later(2)[:10]])
     # It fires once before its end, and its calendar could let it go on or move it.
     endless = daily(end_datetime=None, calendars={"only": ["days"]})
+    # The midnight after next comes after the start, at any time of the day.
     yearly = {
-        "cron": f"0 0 {(timezone.now() + DAY):%d %m} *",
+        "cron": f"0 0 {(timezone.now() + 2 * DAY):%d %m} *",
         "frequency": None,
         "end_datetime": later(90),
     }

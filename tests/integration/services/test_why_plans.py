@@ -337,17 +337,17 @@ def test_a_fire_time_of_another_schedule(user: User) -> None:
     ("dst", "asked", "cause"),
     [
         # 02:30 does not exist; by default the task fires when the gap is over.
-        (Dst(), datetime(2027, 3, 28, 1, 30, tzinfo=UTC), Cause.CLOCK_GAP),
-        (Dst(skips_gap=True), datetime(2027, 3, 28, 0, 30, tzinfo=UTC), Cause.CLOCK_GAP),
-        (Dst(skips_gap=True), datetime(2027, 3, 28, 1, 30, tzinfo=UTC), Cause.CLOCK_GAP),
-        (Dst(), datetime(2027, 3, 28, 1, 0, tzinfo=UTC), Cause.PLANNED),
-        (Dst(skips_gap=True), datetime(2027, 3, 28, 1, 0, tzinfo=UTC), Cause.NOT_PLANNED),
+        (Dst(), datetime(2094, 3, 28, 1, 30, tzinfo=UTC), Cause.CLOCK_GAP),
+        (Dst(skips_gap=True), datetime(2094, 3, 28, 0, 30, tzinfo=UTC), Cause.CLOCK_GAP),
+        (Dst(skips_gap=True), datetime(2094, 3, 28, 1, 30, tzinfo=UTC), Cause.CLOCK_GAP),
+        (Dst(), datetime(2094, 3, 28, 1, 0, tzinfo=UTC), Cause.PLANNED),
+        (Dst(skips_gap=True), datetime(2094, 3, 28, 1, 0, tzinfo=UTC), Cause.NOT_PLANNED),
         # 02:30 occurs twice, and fires the first time.
-        (Dst(), datetime(2027, 10, 31, 0, 30, tzinfo=UTC), Cause.PLANNED),
-        (Dst(), datetime(2027, 10, 31, 1, 30, tzinfo=UTC), Cause.CLOCK_OVERLAP),
-        (Dst(runs_twice=True), datetime(2027, 10, 31, 1, 30, tzinfo=UTC), Cause.PLANNED),
+        (Dst(), datetime(2094, 10, 31, 0, 30, tzinfo=UTC), Cause.PLANNED),
+        (Dst(), datetime(2094, 10, 31, 1, 30, tzinfo=UTC), Cause.CLOCK_OVERLAP),
+        (Dst(runs_twice=True), datetime(2094, 10, 31, 1, 30, tzinfo=UTC), Cause.PLANNED),
         # Any other day.
-        (Dst(), datetime(2027, 3, 29, 1, 30, tzinfo=UTC), Cause.NOT_PLANNED),
+        (Dst(), datetime(2094, 3, 29, 1, 30, tzinfo=UTC), Cause.NOT_PLANNED),
     ],
 )  # fmt: skip
 def test_what_the_clock_of_the_zone_does(

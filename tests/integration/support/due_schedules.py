@@ -40,6 +40,8 @@ from tests.integration.support.calendars import make_calendar
 from tests.integration.support.stored_tasks import HOUR, SECOND, TARGET
 
 PAIRS = 400
+# So many pairs of each kind are such that the statement decides them, whenever it runs.
+PLAIN_OF_KIND = 4
 MINUTE = 60 * SECOND
 INSTANT = timedelta(microseconds=1)
 # Spans around which a decision changes: the grace, the grace of ends, windows, and none.
@@ -119,8 +121,8 @@ class CaseMaker:
         grid = grid_of(schedule)
         if not isinstance(grid, Once) and grid.end:
             # No task has a next fire time after its end.
-            grid = replace(grid, end=max(grid.end, fires - grid.offset))
-            schedule = self._on_calendars(grid) if kind == "calendars" else grid
+            end = max(grid.end, fires - grid.offset)
+            schedule = self._with_end(schedule, end)
         spec = TaskSpec(
             Surface.TASKS,
             TARGET,
@@ -135,14 +137,40 @@ class CaseMaker:
         earlier = chance.choice(["", "", "", "", "unfinished", "same"])
         return Case(kind, spec, fires, steps, earlier)
 
+    def make_plain(self, kind: str) -> Case:
+        """A case that the statement decides: no policy asks for more, and one fire is due.
+
+        All others may need Python, which depends on the time of day for most of them.
+        """
+        schedule = self._with_end(self._schedule(kind), None)
+        # Of the other kinds, the statement takes any moment for a fire time.
+        fires = self._now
+        if isinstance(schedule, Once):
+            fires = schedule.at
+        elif isinstance(schedule, Interval):
+            fires = self._last_on_grid(schedule)
+        spec = TaskSpec(Surface.TASKS, TARGET, schedule, "{}")
+        return Case(kind, spec, fires, following.STEPS, "")
+
+    def _with_end(self, schedule: Schedule, end: datetime | None) -> Schedule:
+        grid = grid_of(schedule)
+        if isinstance(grid, Once):
+            return schedule
+        grid = replace(grid, end=end)
+        is_on_calendars = isinstance(schedule, OnCalendars)
+        return self._on_calendars(grid) if is_on_calendars else grid
+
     def _last_of(self, schedule: Schedule) -> datetime:
         """A fire time that has passed: an edge ago, on the grid or not."""
         if isinstance(schedule, Once):
             return schedule.at
         if isinstance(schedule, Interval) and self._chance.random() < 0.8:
-            start = schedule.start + schedule.offset
-            return start + (self._now - start) // schedule.every * schedule.every
+            return self._last_on_grid(schedule)
         return self._now - self._edge()
+
+    def _last_on_grid(self, schedule: Interval) -> datetime:
+        start = schedule.start + schedule.offset
+        return start + (self._now - start) // schedule.every * schedule.every
 
     def _edge(self) -> timedelta:
         around = self._chance.choice([-INSTANT, 0 * SECOND, INSTANT])
@@ -213,9 +241,10 @@ class Comparison:
     """The same tasks twice: of a user, for the statement, and of another, for Python."""
 
     def __init__(self, user: User, other: User, seed: int, now: datetime) -> None:
-        make = CaseMaker(seed, now, _make_rules(user, now)).make
+        maker = CaseMaker(seed, now, _make_rules(user, now))
         self._now = now
-        self._cases = [make() for _ in range(PAIRS)]
+        plain = [maker.make_plain(kind) for kind in KINDS * PLAIN_OF_KIND]
+        self._cases = plain + [maker.make() for _ in range(PAIRS - len(plain))]
         self._key = bytes(RunIdKey.objects.get().key)
         self._of_statement = self._store(user)
         self._of_python = self._store(other)

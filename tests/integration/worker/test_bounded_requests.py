@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import TokenBounds, User
@@ -70,8 +71,10 @@ def test_a_row_that_was_changed_otherwise_is_not_sent(
 ) -> None:
     bind(user, hosts=(urlsplit(receiver.url).netloc,), methods=("POST",))
     at = timezone.now() + 0.5 * SECOND
-    task = store_task(user, Once(at), receiver.url + "/hook")
-    Task.objects.filter(pk=task.pk).update(**row)
+    # In one transaction: the engine takes it when it is due.
+    with transaction.atomic():
+        task = store_task(user, Once(at), receiver.url + "/hook")
+        Task.objects.filter(pk=task.pk).update(**row)
     # It follows, so what came before it was decided when it is sent.
     user.bounds = None
     store_task(user, Once(at + SECOND), receiver.url + "/after")
