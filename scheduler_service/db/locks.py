@@ -37,6 +37,8 @@ class LockKind(StrEnum):
     # One beat at a time does what each of them could do.
     RESCUE = "rescue of runs"
     OVERDUE_TASKS = "runs of overdue tasks"
+    DEADLINES = "deadlines of long work"
+    LAPSED_BOUNDS = "tasks whose bounds lapsed"
     # A tenant. The process that moves it holds the lock, at the source for its session and
     # at the target for the transaction in which the tenant arrives.
     MOVE = "move of a tenant"
@@ -47,6 +49,10 @@ class LockKind(StrEnum):
 
 # Waits for the lock of a key, and holds it until the transaction ends.
 ACQUIRE = "SELECT pg_advisory_xact_lock(%s)"
+_TRY_TURN = """
+    SELECT pg_try_advisory_xact_lock(%s)
+    FROM set_config('idle_in_transaction_session_timeout', '2s', true)
+"""
 # A condition: whether the statement holds the lock of the key `turn` now, as above.
 HAS_TURN = "(SELECT pg_try_advisory_xact_lock(%(turn)s))"
 
@@ -65,6 +71,17 @@ def acquire(kind: LockKind, *parts: int | str) -> None:
 def try_acquire(kind: LockKind, *parts: int | str) -> bool:
     """Hold a lock until the transaction ends; False if another session has it."""
     return _call(connection, "pg_try_advisory_xact_lock", key_of(kind, *parts))
+
+
+def try_turn(kind: LockKind) -> bool:
+    """Hold a lock as try_acquire() does, for work that any process may do.
+
+    A process that freezes while it has its turn soon gives it to another one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_TRY_TURN, [key_of(kind)])
+        [has_turn] = cursor.fetchone()
+    return bool(has_turn)
 
 
 def try_share(kind: LockKind, *parts: int | str) -> bool:

@@ -30,13 +30,10 @@ from tasks_api.models.rollups import (
     RollupSearch,
 )
 from tasks_api.models.runs import Attempt, FurtherAttempt, Run
-from tasks_api.models.tasks import (
-    ScheduleChange,
-    Task,
-    TaskQuerySet,
-    TaskTag,
-    TaskTally,
-)
+from tasks_api.models.schedule_changes import ScheduleChange
+from tasks_api.models.task_tags import TaskTag
+from tasks_api.models.task_tallies import TaskTally
+from tasks_api.models.tasks import Task, TaskQuerySet
 
 __all__ = [
     "Attempt",

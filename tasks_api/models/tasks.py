@@ -1,4 +1,4 @@
-"""Tasks, their tags and tallies, and the changes of their schedules."""
+"""Tasks: their requests, and when they fire."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks_api.domain.specs import (
     summary,
 )
 from tasks_api.models.lanes import Lane
-from tasks_api.models.tenants import CopiedTenant
+from tasks_api.models.schedule_columns import ScheduleColumns
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -87,44 +87,6 @@ class TaskQuerySet(models.QuerySet["Task"]):
             "periodic_task__crontab",
             "periodic_task__clocked",
         )
-
-
-class ScheduleColumns(models.Model):
-    """The columns of a schedule; StoredSchedule has them under the same names."""
-
-    is_paused = models.BooleanField(default=False, db_default=False, editable=False)
-    is_one_off = models.BooleanField(default=False, db_default=False, editable=False)
-    # The earliest and the latest fire time that the schedule may have.
-    starts_at = models.DateTimeField(null=True, editable=False)
-    ends_at = models.DateTimeField(null=True, editable=False)
-    # A schedule is an interval, a moment or a cron expression; other columns are empty.
-    interval_every = models.IntegerField(null=True, editable=False)
-    interval_period = models.TextField(default="", db_default="", editable=False)
-    once_at = models.DateTimeField(null=True, editable=False)
-    cron_minute = models.TextField(default="", db_default="", editable=False)
-    cron_hour = models.TextField(default="", db_default="", editable=False)
-    cron_day_of_month = models.TextField(default="", db_default="", editable=False)
-    cron_month_of_year = models.TextField(default="", db_default="", editable=False)
-    cron_day_of_week = models.TextField(default="", db_default="", editable=False)
-    cron_zone = models.TextField(default="", db_default="", editable=False)
-    # A kind of django-celery-beat that the service cannot compute.
-    solar_id = models.BigIntegerField(null=True, editable=False)
-    # A CrontabSchedule cannot hold seconds and years. Empty: second 0 and every year.
-    cron_seconds = models.TextField(blank=True)
-    cron_years = models.TextField(blank=True)
-    # The policy for fixed times in a gap and in an overlap; empty: next_valid first.
-    dst = models.CharField(max_length=20, blank=True, default="", db_default="")
-    # With a spread: the seconds by which the task fires after its grid.
-    spread_offset = models.PositiveIntegerField(default=0, db_default=0)
-    # Several schedules, or a recurrence rule, as JSON; empty: none. The other columns
-    # then hold what the admin shows instead.
-    rules = models.TextField(blank=True, default="", db_default="", editable=False)
-    # The versions of calendars that the schedule follows, as JSON; empty: none. See
-    # storage/calendar_rules.py.
-    calendars = models.TextField(blank=True, default="", db_default="", editable=False)
-
-    class Meta:
-        abstract = True
 
 
 class Task(ScheduleColumns):
@@ -385,108 +347,3 @@ class Task(ScheduleColumns):
         """Return the next fire time as clients see it."""
         moment = self.parked_fire_at if self.is_parked else self.next_fire_at
         return moment if self.periodic_task.enabled else None
-
-
-class TaskTally(CopiedTenant):
-    """The number of living tasks of a user on a surface, as a sum of parts.
-
-    Connections count in different parts, so that they seldom wait for each other.
-    `storage/task_counts.py` updates the tallies.
-    """
-
-    owner = models.ForeignKey(
-        User, models.CASCADE, related_name="task_tallies", db_index=False
-    )
-    surface = models.CharField(max_length=12)
-    part = models.PositiveSmallIntegerField()
-    # A part may be below zero: one connection may create a task and another end it.
-    tasks = models.BigIntegerField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["owner", "surface", "part"], name="task_tally_once_per_part"
-            )
-        ]
-        verbose_name_plural = "task tallies"
-
-    def __str__(self) -> str:
-        return f"{self.tasks} of {self.surface}"
-
-
-class TaskTag(CopiedTenant):
-    """A tag of a living task, to find the task by."""
-
-    owner = models.ForeignKey(
-        User, models.CASCADE, related_name="+", db_index=False, db_constraint=False
-    )
-    # The statements that write and end tasks keep this reference valid.
-    task = models.ForeignKey(
-        Task, models.CASCADE, related_name="+", db_index=False, db_constraint=False
-    )
-    tag = models.CharField(max_length=100)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["task", "tag"], name="task_tag_once")
-        ]
-        indexes = [
-            # Read by the list of a user's tasks with a tag, oldest first.
-            models.Index(fields=["owner", "tag", "task"], name="task_of_tag")
-        ]
-
-    def __str__(self) -> str:
-        return self.tag
-
-
-class ScheduleChange(CopiedTenant, ScheduleColumns):
-    """The end of one schedule of a task, and the schedule that ended there.
-
-    The first schedule began with the task, and each later one where the one before it
-    ended. The present schedule stands on the task, so a task whose schedule never
-    changes has no row here.
-    """
-
-    class ChangeKind(models.TextChoices):
-        PAUSED = "paused"
-        RESUMED = "resumed"
-        EDITED = "edited"
-        REPLACED = "replaced"
-        REMOVED = "removed"
-        OVER = "over"
-        BROKEN = "broken"
-
-    # The statements that delete tasks delete these rows, too.
-    task = models.ForeignKey(
-        Task,
-        models.CASCADE,
-        related_name="schedule_changes",
-        db_index=False,
-        db_constraint=False,
-    )
-    at = models.DateTimeField()
-    what = models.CharField(max_length=10, choices=ChangeKind)
-    # The first fire time up to `at` that has no run yet; null when all have one.
-    open_from = models.DateTimeField(null=True)
-    # The change resumed a task that makes up for its pause: the row then holds the
-    # schedule as if the task had not been paused.
-    catch_up = models.CharField(
-        max_length=10, default=CatchUp.NONE, db_default=CatchUp.NONE
-    )
-
-    class Meta:
-        indexes = [
-            # Read by the account of a task, and by the statements that delete tasks.
-            models.Index(fields=["task", "id"], name="change_of_task"),
-            # Read by the rollups: the changes in or after an hour.
-            models.Index(fields=["at"], name="change_by_time"),
-            # Read by the beat: the changes whose fire times have no run yet.
-            models.Index(
-                fields=["id"],
-                name="change_is_open",
-                condition=Q(open_from__isnull=False),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.task_id} {self.what} at {self.at:%Y-%m-%d %H:%M:%S}"

@@ -65,6 +65,7 @@ class TenantScheduler(Scheduler):
         self._work_notes = gaps.WorkNotes(gaps.Kind.BEAT)
         self._poller = poll.make_poller()
         self._bells = Bells()
+        self._full_tenants = overdue.FullTenants()
         self._edits = EditFollower()
         self._missing_workers = MissingWorkers()
         self._outage_guard = OutageGuard()
@@ -97,7 +98,7 @@ class TenantScheduler(Scheduler):
         floor = self._poller.floor
         run("Ringing", partial(self._bells.ring_for, seen), None)
         is_full = run("Rescue", partial(self._rescue, seen, seen_at, floor), False)
-        is_full |= run("Letting runs wait", partial(_let_wait, seen, floor), False)
+        is_full |= run("Letting runs wait", partial(self._let_wait, seen, floor), False)
         run("Following edits", partial(self._follow_edits, seen), None)
         run("Sending operators' tasks", self._operator_tasks.fire_due, None)
         is_full |= run("Resuming tasks", partial(_resume_tasks, seen, floor), False)
@@ -131,6 +132,12 @@ class TenantScheduler(Scheduler):
             broker.ring()
         return rescued.is_full
 
+    def _let_wait(self, seen: poll.PollResult, floor: poll.Floor | None) -> bool:
+        since = floor and floor.fire_at
+        return seen.has_overdue_tasks and overdue.let_wait(
+            since=since, full=self._full_tenants
+        )
+
     def _send_notices(self, seen: poll.PollResult) -> bool:
         return seen.has_due_notices and self._notices.send_due()
 
@@ -152,10 +159,6 @@ class TenantScheduler(Scheduler):
             logger.info("Stopped without saying so: the database does not answer.")
         connections.close_all()
         super().close()
-
-
-def _let_wait(seen: poll.PollResult, floor: poll.Floor | None) -> bool:
-    return seen.has_overdue_tasks and overdue.let_wait(since=floor and floor.fire_at)
 
 
 def _resume_tasks(seen: poll.PollResult, floor: poll.Floor | None) -> bool:

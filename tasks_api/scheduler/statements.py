@@ -11,6 +11,8 @@ from tasks_api.taking.statements import REASON_OF_END, from_moment
 PATIENCE = "1 s"
 # Waiting runs of a tenant that beats make; a recurring task may have several.
 MAX_WAITING = 5000
+# The tenants whose waiting runs are counted in one statement.
+MAX_COUNTED_TENANTS = 200
 
 # Finds out what a beat has to do, and reads the first entry of each index only. It uses
 # min(), because EXISTS reads the whole table when many rows were due at the time of the
@@ -89,27 +91,33 @@ _OVERDUE = f"""
                 ELSE task.next_fire_at + make_interval(secs => task.interval_every) END
                 <= now() + '{PATIENCE}'::interval)
 """
-# Finds overdue tasks, and says of which nobody knows when they fire next. It passes over
-# those whose tenant has many runs that wait.
+# Finds overdue tasks but for those of tenants that are known to be full, and says of which
+# nobody knows when they fire next. Of the tenants with the earliest ones it says whether
+# they are full; null: there are more tenants than one look counts for.
 FIND_OVERDUE = from_moment(
     f"""
-    WITH overdue AS MATERIALIZED ({_OVERDUE} ORDER BY task.next_fire_at LIMIT {{limit}})
-    SELECT id, is_unplanned FROM overdue WHERE tenant_id NOT IN (
-        SELECT tenant_id FROM (SELECT DISTINCT tenant_id FROM overdue) AS tenant
-        WHERE (SELECT count(*) FROM (
+    WITH overdue AS MATERIALIZED (
+        {_OVERDUE} AND task.tenant_id <> ALL(%(full)s::bigint[])
+        ORDER BY task.next_fire_at LIMIT {{limit}}
+    ), counted AS MATERIALIZED (
+        SELECT tenant_id, (SELECT count(*) FROM (
             SELECT FROM tasks_api_run_live run
-            WHERE run.tenant_id = tenant.tenant_id
+            WHERE run.tenant_id = earliest.tenant_id
                 AND run.state IN ('pending', 'retrying') AND NOT run.is_next
                 AND run.wake_at <= now() AND run.lane_id IS NULL
-            LIMIT {MAX_WAITING}) AS waiting) = {MAX_WAITING})
+            LIMIT {MAX_WAITING}) AS waiting) = {MAX_WAITING} AS is_full
+        FROM (
+            SELECT tenant_id FROM overdue
+            GROUP BY tenant_id ORDER BY min(next_fire_at) LIMIT {MAX_COUNTED_TENANTS}
+        ) AS earliest
+    )
+    SELECT overdue.id AS task_id, tenant_id, is_unplanned, is_full
+    FROM overdue LEFT JOIN counted USING (tenant_id)
     """,
     "AND task.next_fire_at >= %(since)s::timestamptz",
 )
 # Finds those of some tasks that are overdue.
 FIND_OVERDUE_AMONG = f"SELECT id FROM ({_OVERDUE.format(since='')} AND task.id = ANY(%(tasks)s::uuid[])) AS overdue"
-
-# A beat that freezes while it has its turn soon gives it to another one.
-LIMIT_IDLE_TIME = "SET LOCAL idle_in_transaction_session_timeout = '2s'"
 
 # Counts what is due within some seconds, up to a limit.
 COUNT_DUE = """

@@ -10,7 +10,9 @@ from django.db.models.functions import Now
 
 from accounts import audit
 from accounts.models import TokenBounds
+from scheduler_service.db import locks
 from scheduler_service.db.arrays import array
+from scheduler_service.db.locks import LockKind
 from scheduler_service.db.statements import prepared
 from tasks_api.models import Task
 from tasks_api.services.auditing import record_for_tenants
@@ -31,8 +33,10 @@ def end_lapsed() -> bool:
     """End a batch of tasks whose bounds lapsed; return whether there may be more.
 
     A renewal afterwards does not bring them back. What a request is under way for
-    finishes.
+    finishes. Nothing is done while another process does so.
     """
+    if not locks.try_turn(LockKind.LAPSED_BOUNDS):
+        return False
     lapsed = _select_lapsed()
     if not lapsed:
         return False

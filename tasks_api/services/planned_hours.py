@@ -87,30 +87,37 @@ def _read_groups(
     yield from fire_time_groups.read_on_calendars(
         statements.ENDED_ON_CALENDARS, values, window
     )
-    for owner_id in owner_ids:
-        for page in _pages_of(values | {"owner": owner_id}):
-            yield from fire_time_groups.read_intervals(
-                statements.LIVING_INTERVALS, page, window
-            )
-            yield from fire_time_groups.read_crons(
-                statements.LIVING_CRONS, page, window
-            )
-            yield from fire_time_groups.read_on_calendars(
-                statements.LIVING_ON_CALENDARS, page, window
-            )
+    for page in _pages_of(owner_ids, values):
+        yield from fire_time_groups.read_intervals(
+            statements.LIVING_INTERVALS, page, window
+        )
+        yield from fire_time_groups.read_crons(statements.LIVING_CRONS, page, window)
+        yield from fire_time_groups.read_on_calendars(
+            statements.LIVING_ON_CALENDARS, page, window
+        )
 
 
-def _pages_of(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the values of statements about pages of a user's living tasks."""
-    for surface in Surface:
+def _pages_of(
+    owner_ids: Sequence[int], values: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Yield the values of statements about pages of the living tasks of users."""
+    used = {"owners": array(owner_ids), "surfaces": array(map(str, Surface))}
+    with connection.cursor() as cursor:
+        cursor.execute(statements.FIND_USED_SURFACES, used)
+        found = cursor.fetchall()
+    for owner_id, surface in found:
         after: UUID | None = UUID(int=0)
         while after is not None:
-            page = {**values, "surface": surface.value, "after": after}
-            with connection.cursor() as cursor:
-                cursor.execute(statements.FIND_PAGE_END, {**page, "size": PAGE_SIZE})
-                found = cursor.fetchone()
-            after = found[0] if found else None
+            page = {**values, "owner": owner_id, "surface": surface, "after": after}
+            after = _find_page_end(page)
             yield {**page, "until": after or UUID(int=(1 << 128) - 1)}
+
+
+def _find_page_end(page: Mapping[str, Any]) -> UUID | None:
+    with connection.cursor() as cursor:
+        cursor.execute(statements.FIND_PAGE_END, {**page, "size": PAGE_SIZE})
+        found = cursor.fetchone()
+    return found[0] if found else None
 
 
 def _count_changed(

@@ -72,23 +72,24 @@ _RUNS_AND_TASKS = """
         ON task.id = run.task_id AND task.surface <> 'notices'
 """
 
-_IN_HOUR = f"""
+_IN_HOURS = f"""
     run.tenant_id = %(tenant)s AND {HAS_ID_IN_RANGE}
-    AND run.scheduled_for >= %(hour)s::timestamptz
-    AND run.scheduled_for < %(hour)s::timestamptz + '1 hour'::interval
+    AND run.scheduled_for >= %(first)s::timestamptz
+    AND run.scheduled_for < %(until)s::timestamptz
 """
-# Counts the runs of an hour that are over, and notes those that are not as late. It is
+_HOUR = hour_of("run.scheduled_for")
+# Counts the runs of hours that are over, and notes those that are not as late. It is
 # one statement, so that no run finishes between the two.
-CLOSE_HOUR = f"""
+CLOSE_HOURS = f"""
     WITH late AS (
         INSERT INTO tasks_api_laterun (run_id, task_id, tenant_id, hour)
-        SELECT run.id, run.task_id, run.tenant_id, %(hour)s::timestamptz
-        {_RUNS_AND_TASKS} WHERE {_IN_HOUR} AND {IS_UNFINISHED}
+        SELECT run.id, run.task_id, run.tenant_id, {_HOUR}
+        {_RUNS_AND_TASKS} WHERE {_IN_HOURS} AND {IS_UNFINISHED}
         ON CONFLICT (run_id) DO NOTHING
     )
-    SELECT {RUN_GROUP}, count(*) AS size
-    {_RUNS_AND_TASKS} WHERE {_IN_HOUR} AND run.finished_at IS NOT NULL
-    GROUP BY 1, 2, 3, 4, 5, 6
+    SELECT {_HOUR} AS hour, {RUN_GROUP}, count(*) AS size
+    {_RUNS_AND_TASKS} WHERE {_IN_HOURS} AND run.finished_at IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 # Forgets the late runs of an hour, before it is counted again.
@@ -120,52 +121,78 @@ FIND_TENANTS_WITH_LATE_RUNS = f"""
     SELECT id FROM seen
 """
 
-# Finds the newest tenant whose runs are counted.
-FIND_NEWEST_TENANT = "SELECT coalesce(max(tenant_id), 0) FROM tasks_api_rollupprogress"
-# Begins to count the runs of new tenants, from the hour of their oldest run that
-# retention keeps for long enough. Live runs are in no index by tenant, so they are read
-# once for all new tenants.
-_OLDEST_RUN = """
-    least(live.at, (
-        SELECT run.scheduled_for FROM tasks_api_run run
-        WHERE run.tenant_id = new.id AND run.stage <> 'live'
-        ORDER BY run.scheduled_for LIMIT 1))
+# Finds tenants that are newer than all whose runs are counted.
+FIND_NEWER_TENANTS = """
+    SELECT id FROM accounts_tenant
+    WHERE id > coalesce((SELECT max(tenant_id) FROM tasks_api_rollupprogress), 0)
+    ORDER BY id LIMIT %(most)s
+"""
+# Finds the tenants of a turn, and whether their runs are not counted yet. The range keeps
+# PostgreSQL from reading the progress of all tenants.
+FIND_TENANTS_TO_BEGIN = """
+    WITH seen AS MATERIALIZED (
+        SELECT id FROM accounts_tenant WHERE id > %(after)s ORDER BY id LIMIT %(most)s
+    )
+    SELECT id, id NOT IN (
+        SELECT tenant_id FROM tasks_api_rollupprogress
+        WHERE tenant_id > %(after)s AND tenant_id <= (SELECT max(id) FROM seen)
+    ) AS is_new
+    FROM seen
+"""
+# The waiting runs of a tenant that are looked at. Other live runs are in no index by
+# tenant, and those of a tenant that has just come are of the hours since then.
+_MAX_WAITING = 100
+_FIRST_FIRE_TIME = f"""
+    coalesce(least(
+        CASE WHEN new.created_at > %(now)s::timestamptz - '1 day'::interval
+            THEN new.created_at END,
+        (SELECT min(next_fire_at) FROM tasks_api_task task
+            WHERE task.tenant_id = new.id AND task.next_fire_at IS NOT NULL),
+        (SELECT min(scheduled_for) FROM (
+            SELECT run.scheduled_for FROM tasks_api_run_live run
+            WHERE run.tenant_id = new.id AND run.state IN ('pending', 'retrying')
+                AND NOT run.is_next AND run.lane_id IS NULL
+            ORDER BY run.wake_at LIMIT {_MAX_WAITING}) AS waiting),
+        (SELECT run.scheduled_for FROM tasks_api_run run
+            WHERE run.tenant_id = new.id AND run.stage <> 'live'
+            ORDER BY run.scheduled_for LIMIT 1)), %(now)s::timestamptz)
+"""
+_KEPT_SINCE = """
+    %(now)s::timestamptz - make_interval(days => coalesce(new.retention_days, %(days)s))
+"""
+_FIRST_MOMENT = (
+    f"least(%(now)s::timestamptz, greatest({_KEPT_SINCE}, {_FIRST_FIRE_TIME}))"
+)
+# Begins to count the runs of some tenants, from the hour of their first fire time that
+# retention keeps for long enough. It looks into each partition of history for each of them.
+BEGIN_ROLLUPS = f"""
+    INSERT INTO tasks_api_rollupprogress
+        (tenant_id, closed_from, closed_until, ended_until)
+    SELECT new.id, first.hour, first.hour, %(now)s::timestamptz
+    FROM accounts_tenant new
+    CROSS JOIN LATERAL (SELECT {hour_of(_FIRST_MOMENT)} AS hour) AS first
+    WHERE new.id = ANY(%(tenants)s::bigint[])
+    ON CONFLICT DO NOTHING
 """
 # The fire times of a frozen tenant get their runs where it moves.
 _IS_AT_HOME = """
     tenant_id <> ALL(ARRAY(SELECT id FROM accounts_tenant WHERE frozen_at IS NOT NULL))
 """
-_KEPT_SINCE = """
-    %(now)s::timestamptz - make_interval(days => coalesce(new.retention_days, %(days)s))
-"""
-_FIRST_MOMENT = f"least(%(now)s::timestamptz, greatest({_KEPT_SINCE}, {_OLDEST_RUN}))"
-BEGIN_ROLLUPS = f"""
-    WITH seen AS MATERIALIZED (
-        SELECT id, retention_days FROM accounts_tenant WHERE id > %(after)s
-        ORDER BY id LIMIT %(most)s
-    ), new AS MATERIALIZED (
-        SELECT seen.id, seen.retention_days FROM seen WHERE NOT EXISTS (
-            SELECT FROM tasks_api_rollupprogress known WHERE known.tenant_id = seen.id)
-    ), live AS MATERIALIZED (
-        SELECT tenant_id, min(scheduled_for) AS at FROM tasks_api_run_live
-        WHERE EXISTS (SELECT FROM new) AND tenant_id IN (SELECT id FROM new)
-        GROUP BY tenant_id
-    ), begun AS (
-        INSERT INTO tasks_api_rollupprogress
-            (tenant_id, closed_from, closed_until, ended_until)
-        SELECT new.id, first.hour, first.hour, %(now)s::timestamptz
-        FROM new LEFT JOIN live ON live.tenant_id = new.id
-        CROSS JOIN LATERAL (SELECT {hour_of(_FIRST_MOMENT)} AS hour) AS first
-        ON CONFLICT DO NOTHING
-    )
-    SELECT id FROM seen
-"""
-# Finds tenants with an hour that is over, those that are furthest behind first.
+# Finds tenants with an hour that is over, those that are furthest behind first. Where a task
+# is due, the hour stays open, so a look at the tenant would be for nothing.
 FIND_TENANTS_TO_CLOSE = f"""
-    SELECT tenant_id FROM tasks_api_rollupprogress
-    WHERE closed_until < {hour_of("%(now)s::timestamptz - %(margin)s::interval")}
-        AND {_IS_AT_HOME}
-    ORDER BY closed_until LIMIT %(most)s
+    WITH behind AS MATERIALIZED (
+        SELECT tenant_id, closed_until FROM tasks_api_rollupprogress
+        WHERE closed_until < {hour_of("%(now)s::timestamptz - %(margin)s::interval")}
+            AND {_IS_AT_HOME}
+        ORDER BY closed_until LIMIT %(most)s
+    )
+    SELECT tenant_id FROM behind CROSS JOIN LATERAL (
+        SELECT min(next_fire_at) AS at FROM tasks_api_task task
+        WHERE task.tenant_id = behind.tenant_id AND next_fire_at IS NOT NULL
+    ) AS first
+    WHERE first.at IS NULL OR first.at >= closed_until + '1 hour'::interval
+    ORDER BY closed_until
 """
 # How long the oldest hour that is over has waited to be closed.
 READ_LAG = f"""
@@ -330,6 +357,18 @@ ENDED_INTERVALS = group_intervals(_BY_OWNER, _ENDED)
 ENDED_CRONS = group_crons(_BY_OWNER, _ENDED)
 LIVING_ON_CALENDARS = group_on_calendars(_BY_OWNER, _LIVING)
 ENDED_ON_CALENDARS = group_on_calendars(_BY_OWNER, _ENDED)
+# Finds the users and surfaces with living tasks, from the first task of each.
+FIND_USED_SURFACES = """
+    SELECT owner.id, surface.name
+    FROM unnest(%(owners)s::bigint[]) AS owner(id)
+    CROSS JOIN unnest(%(surfaces)s::text[]) AS surface(name)
+    CROSS JOIN LATERAL (
+        SELECT FROM tasks_api_task task
+        WHERE task.owner_id = owner.id AND task.surface = surface.name
+            AND task.ended_at IS NULL
+        LIMIT 1
+    ) AS first
+"""
 # Finds the last task of a page.
 FIND_PAGE_END = """
     SELECT id FROM tasks_api_task

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -49,13 +50,20 @@ MAX_HOURS = 6
 BATCH_SIZE = 5000
 # The tenants whose old sums one statement looks for: it reads all of their sums.
 MAX_TENANTS_WITH_OLD = 1000
-# The seconds of a round, after which no other tenant has its turn.
+# The new tenants that one statement begins to count for: it looks for the first runs of
+# each in every partition of history.
+MAX_NEW_TENANTS = 200
+# The seconds of a round, after which no other tenant has its turn; and those of them in
+# which a round begins to count for new tenants.
 ROUND_SECONDS = 30.0
+BEGIN_SECONDS = 10.0
 # The owner of the sums of a whole tenant.
 WHOLE_TENANT = 0
 
 # Waits for so many seconds, and may return something true to end the round.
 Pause = Callable[[float], object]
+# What is to be done for a tenant; it says whether there may be more.
+_Work = tuple[int, Callable[[int], bool]]
 
 
 class _ReopenedHours(NamedTuple):
@@ -72,35 +80,58 @@ class _OpenHours(NamedTuple):
 
 def keep_rollups(*, now: datetime, pause: Pause = time.sleep) -> None:
     """Close the hours that are over, count late runs, and delete old sums."""
-    ends_at = time.monotonic() + ROUND_SECONDS
-    _begin(now)
+    began = time.monotonic()
+    ends_at = began + ROUND_SECONDS
+    _begin(now, until=began + BEGIN_SECONDS, pause=pause)
+    _execute(statements.BEGIN_SEARCH, {"now": now})
     _recount_late_hours(now)
-    for [tenant_id] in take_turn(statements.FIND_TENANTS_WITH_LATE_RUNS, {}):
-        _in_isolation(tenant_id, count_late_runs)
     _delete_old(now)
     for tenant_id, work in _find_work(now):
-        while _in_isolation(tenant_id, work):
+        has_more = True
+        while has_more:
+            has_more = _in_isolation(tenant_id, work)
             if time.monotonic() > ends_at or pause(0):
                 return
 
 
-def _find_work(now: datetime) -> Iterator[tuple[int, Callable[[int], bool]]]:
-    """Yield the tenants of a round, each with what is to be done for it."""
-    for [tenant_id] in take_turn(statements.FIND_TENANTS_WITH_REOPENED_HOURS, {}):
-        yield tenant_id, recount_reopened_hours
+def _find_work(now: datetime) -> Iterator[_Work]:
+    """Yield the tenants of a round, each with what is to be done for it.
+
+    The kinds of work take turns, so that much of one does not delay the others.
+    """
+    late = take_turn(statements.FIND_TENANTS_WITH_LATE_RUNS, {})
+    reopened = take_turn(statements.FIND_TENANTS_WITH_REOPENED_HOURS, {})
     values = {"now": now, "margin": MARGIN, "most": MAX_TENANTS}
-    for [tenant_id] in _fetch(statements.FIND_TENANTS_TO_CLOSE, values):
-        yield tenant_id, partial(close_hours, now=now)
+    to_close = _fetch(statements.FIND_TENANTS_TO_CLOSE, values)
+    kinds: list[list[_Work]] = [
+        [(tenant_id, count_late_runs) for [tenant_id] in late],
+        [(tenant_id, recount_reopened_hours) for [tenant_id] in reopened],
+        [(tenant_id, partial(close_hours, now=now)) for [tenant_id] in to_close],
+    ]
+    for one_of_each in zip_longest(*kinds):
+        yield from filter(None, one_of_each)
 
 
-def _begin(now: datetime) -> None:
-    """Begin to count for new tenants: those with newer ids than all others, and some."""
+def _begin(now: datetime, *, until: float, pause: Pause) -> None:
+    """Begin to count for new tenants, some at a time; another round goes on there."""
     values = {"now": now, **_retention()}
-    [[newest]] = _fetch(statements.FIND_NEWEST_TENANT, {})
-    newer = {"after": newest, "most": MAX_TENANTS}
-    _execute(statements.BEGIN_ROLLUPS, {**values, **newer})
-    take_turn(statements.BEGIN_ROLLUPS, values)
-    _execute(statements.BEGIN_SEARCH, {"now": now})
+    new = _find_new_tenants()
+    for first in range(0, len(new), MAX_NEW_TENANTS):
+        tenants = array(new[first : first + MAX_NEW_TENANTS])
+        _execute(statements.BEGIN_ROLLUPS, {**values, "tenants": tenants})
+        if time.monotonic() > until or pause(0):
+            return
+
+
+def _find_new_tenants() -> list[int]:
+    """Return some tenants whose runs are not counted, in the order of their ids.
+
+    If a round ends early, those with newer ids than all others are found again at once.
+    """
+    in_turn = take_turn(statements.FIND_TENANTS_TO_BEGIN, {})
+    newer = _fetch(statements.FIND_NEWER_TENANTS, {"most": MAX_TENANTS})
+    found = {tenant_id for tenant_id, is_new in in_turn if is_new}
+    return sorted(found.union(tenant_id for [tenant_id] in newer))
 
 
 def lag(*, now: datetime) -> float:
@@ -149,8 +180,7 @@ def _count_hours(tenant_id: int, hours: Buckets) -> Tallies:
     """Return the sums of whole hours: what was planned, and the runs."""
     sums: Tallies = defaultdict(Counter)
     planned_hours.count_planned(tenant_id, _owners_of(tenant_id), hours, sums)
-    for hour in hours.starts():
-        _count_runs(tenant_id, hour, sums)
+    _count_runs(tenant_id, hours, sums)
     return _with_total(sums)
 
 
@@ -231,7 +261,7 @@ def _recount_hours(tenant_id: int, hours: Collection[datetime]) -> bool:
     for hour in hours:
         values = {"tenant": tenant_id, "hour": hour}
         _execute(statements.FORGET_LATE_RUNS, values)
-        _count_runs(tenant_id, hour, counted)
+        _count_runs(tenant_id, Buckets(hour, HOUR, 1), counted)
     for key, tally in _with_total(counted).items():
         fresh[key].update(tally)
     _write(tenant_id, fresh)
@@ -269,18 +299,18 @@ def tally_of(group: RunGroup) -> Tally:
     return tally
 
 
-def _count_runs(tenant_id: int, hour: datetime, sums: Tallies) -> None:
-    first_id, until_id = id_range(hour, hour + HOUR)
+def _count_runs(tenant_id: int, hours: Buckets, sums: Tallies) -> None:
+    first_id, until_id = id_range(hours.start, hours.end)
     values: dict[str, Any] = {
         "tenant": tenant_id,
-        "hour": hour,
+        "first": hours.start,
+        "until": hours.end,
         "first_id": first_id,
         "until_id": until_id,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(statements.CLOSE_HOUR, values)
-        for group in fetch_all(cursor, RunGroup):
-            sums[hour, group.owner_id].update(tally_of(group))
+    for hour, *row in _fetch(statements.CLOSE_HOURS, values):
+        group = RunGroup._make(row)
+        sums[hour, group.owner_id].update(tally_of(group))
 
 
 def _with_total(sums: Tallies) -> Tallies:

@@ -30,12 +30,15 @@ from tasks_api.storage.retention_statements import (
     READ_LAG,
     READ_LAG_OF_FEW,
     SWEEPS,
+    TURNS,
 )
 from tasks_api.storage.tenant_turns import take_turn
 
 # The most tenants in one batch. Rows of equal age lie on the same pages, so PostgreSQL
 # writes a page once for all of these tenants.
 MAX_TENANTS_IN_BATCH = 50
+# The rows among which one statement looks for old ones.
+MAX_ROWS_IN_TURN = 5000
 # The seconds of a round, and the rest after each batch as a share of the time that it
 # took. During the rest, workers have the database to themselves.
 ROUND_SECONDS = 30.0
@@ -112,6 +115,7 @@ def _delete_in_batches(now: datetime) -> Iterator[tuple[str, int]]:
             retention_days.drop_days(plan, now=now),
             _delete_runs(_tables_to_empty(plan, now), now),
             tasks.delete_oldest_first(),
+            *(_sweep_in_turns(kind, turn, now) for kind, turn in TURNS.items()),
             *(_sweep(kind, statement, now) for kind, statement in SWEEPS.items()),
         ]
     )
@@ -150,6 +154,17 @@ def _delete_runs(
             _values(now, held=held),
         )
         yield from runs.delete_oldest_first()
+
+
+def _sweep_in_turns(
+    kind: str, statement: str, now: datetime
+) -> Iterator[tuple[str, int]]:
+    """Go around the rows, some at a time, for as long as many of them are old."""
+    count = BATCH_SIZE
+    while count >= BATCH_SIZE:
+        rows = take_turn(statement, _values(now), most=MAX_ROWS_IN_TURN)
+        count = sum(is_old for _, is_old in rows)
+        yield kind, count
 
 
 def _sweep(kind: str, statement: str, now: datetime) -> Iterator[tuple[str, int]]:

@@ -174,17 +174,31 @@ DELETE_ATTEMPTS_OF_DAY = f"""
     SELECT count(*) FROM old
 """
 
-# Statements for kinds that are not searched by tenant. Retention repeats each one until
-# it deletes less than a batch; it returns the number of rows.
-SWEEPS = {
+# The moment before which the history of a row's tenant is deleted. It is looked up for each
+# row: a join could read all tenants.
+_BEFORE_OF_ROW = """
+    LATERAL (
+        SELECT %(now)s::timestamptz
+            - make_interval(days => coalesce(retention_days, %(days)s)) AS before
+        FROM accounts_tenant WHERE id = seen.tenant_id OFFSET 0
+    ) AS tenant
+"""
+# Statements for kinds of which old rows lie among others that stay. Each looks at some rows
+# after an id, deletes the old ones of them, and says of each whether it was one.
+TURNS = {
     # Messages whose last lease ran out, and whose queue no consumer has used since.
     "message": f"""
-        WITH old AS MATERIALIZED (
-            SELECT message.id FROM tasks_api_message message
-            JOIN {_BEFORE} ON tenant.id = message.tenant_id
-            WHERE message.leased_until < tenant.before AND message.max_retries >= 0
+        WITH seen AS MATERIALIZED (
+            SELECT id, tenant_id, max_retries >= 0 AND retry_count >= max_retries
+                AND leased_until < %(now)s::timestamptz AS is_exhausted
+            FROM tasks_api_message WHERE id > %(after)s ORDER BY id LIMIT %(most)s
+        ), old AS MATERIALIZED (
+            SELECT message.id FROM seen CROSS JOIN {_BEFORE_OF_ROW}
+            JOIN tasks_api_message message ON message.id = seen.id
+            WHERE seen.is_exhausted AND message.leased_until < tenant.before
+                AND message.max_retries >= 0
                 AND message.retry_count >= message.max_retries
-            LIMIT {BATCH_SIZE} FOR UPDATE OF message SKIP LOCKED
+            FOR UPDATE OF message SKIP LOCKED
         ), deleted AS (
             DELETE FROM tasks_api_message WHERE id = ANY(ARRAY(SELECT id FROM old))
             RETURNING tenant_id, queue
@@ -195,8 +209,35 @@ SWEEPS = {
             ON CONFLICT (tenant_id, queue) DO UPDATE
                 SET exhausted = tally.exhausted + excluded.exhausted
         )
-        SELECT count(*) FROM old
+        SELECT seen.id, old.id IS NOT NULL FROM seen LEFT JOIN old ON old.id = seen.id
     """,
+    # Changes of living tasks, except the newest old one: the next schedule begins there.
+    "schedule change": f"""
+        WITH seen AS MATERIALIZED (
+            SELECT id, task_id, tenant_id, at FROM tasks_api_schedulechange
+            WHERE id > %(after)s ORDER BY id LIMIT %(most)s
+        ), old AS MATERIALIZED (
+            SELECT change.id FROM seen CROSS JOIN {_BEFORE_OF_ROW}
+            CROSS JOIN LATERAL (
+                SELECT FROM tasks_api_schedulechange later
+                WHERE later.task_id = seen.task_id AND later.id > seen.id
+                    AND later.at < tenant.before
+                LIMIT 1
+            ) AS later
+            JOIN tasks_api_schedulechange change ON change.id = seen.id
+            WHERE seen.at < tenant.before AND change.open_from IS NULL
+            FOR UPDATE OF change SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM tasks_api_schedulechange
+            WHERE id = ANY(ARRAY(SELECT id FROM old))
+        )
+        SELECT seen.id, old.id IS NOT NULL FROM seen LEFT JOIN old ON old.id = seen.id
+    """,
+}
+
+# Statements for kinds whose old rows an index or a small table has. Retention repeats each
+# one until it deletes less than a batch; it returns the number of rows.
+SWEEPS = {
     "idempotency key": f"""
         WITH old AS (
             SELECT id FROM tasks_api_idempotencykey
@@ -204,24 +245,6 @@ SWEEPS = {
             LIMIT {BATCH_SIZE} FOR UPDATE SKIP LOCKED
         ), deleted AS (
             DELETE FROM tasks_api_idempotencykey
-            WHERE id = ANY(ARRAY(SELECT id FROM old))
-        )
-        SELECT count(*) FROM old
-    """,
-    # Changes of living tasks, except the newest old one: the next schedule begins
-    # there.
-    "schedule change": f"""
-        WITH old AS MATERIALIZED (
-            SELECT change.id FROM tasks_api_schedulechange change
-            JOIN tasks_api_task task ON task.id = change.task_id
-            JOIN {_BEFORE} ON tenant.id = task.tenant_id
-            WHERE change.at < tenant.before AND change.open_from IS NULL AND EXISTS (
-                SELECT FROM tasks_api_schedulechange later
-                WHERE later.task_id = change.task_id AND later.id > change.id
-                    AND later.at < tenant.before)
-            LIMIT {BATCH_SIZE} FOR UPDATE OF change SKIP LOCKED
-        ), deleted AS (
-            DELETE FROM tasks_api_schedulechange
             WHERE id = ANY(ARRAY(SELECT id FROM old))
         )
         SELECT count(*) FROM old

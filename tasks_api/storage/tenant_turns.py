@@ -1,4 +1,4 @@
-"""Go around very many tenants in turns, some of them at a time."""
+"""Go around very many tenants, or rows, in turns, some of them at a time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _turns: dict[str, int] = {}
 def take_turn(
     statement: str, values: Mapping[str, Any], *, most: int = MAX_TENANTS
 ) -> list[tuple[Any, ...]]:
-    """Execute a statement about the next tenants; return its rows.
+    """Execute a statement about the next tenants, or rows of a table; return its rows.
 
-    It takes the next `most` tenants in the order of their ids, with ids above `after`,
-    and returns a row for each of them, with the id of the tenant first.
+    It takes the next `most` of them in the order of their ids, with ids above `after`,
+    and returns a row for each, with the id first.
     """
     began = _turns.pop(statement, 0)
     rows = _execute(statement, values, after=began, most=most)

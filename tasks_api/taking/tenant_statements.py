@@ -6,24 +6,22 @@ from typing import NamedTuple
 
 from tasks_api.taking.statements import WAITS
 
-# Finds tenants in the order of their ids, after one of them, whose rows meet a condition.
-# It steps from tenant to tenant in an index, so rows of the same tenant cost nothing. It
-# uses min(), because PostgreSQL answers EXISTS for many tenants by reading all that is due.
+# Finds tenants in the order of their ids, after one of them, whose rows meet a condition,
+# and whether something of theirs is due. It steps from tenant to tenant in an index, and
+# reads the first row of each one only.
 _FIND_TENANTS = """
     WITH RECURSIVE tenant AS (
-        (SELECT tenant_id AS id FROM {table} WHERE {in_index} AND tenant_id > %(after)s
-            ORDER BY tenant_id LIMIT 1)
+        (SELECT tenant_id AS id, {moment} AS first FROM {table}
+            WHERE {in_index} AND tenant_id > %(after)s
+            ORDER BY tenant_id, {moment} LIMIT 1)
         UNION ALL
-        SELECT (SELECT tenant_id FROM {table} WHERE {in_index} AND tenant_id > tenant.id
-            ORDER BY tenant_id LIMIT 1)
-        FROM tenant WHERE tenant.id IS NOT NULL
-    ), seen AS (
-        SELECT id FROM tenant WHERE id IS NOT NULL LIMIT {limit}
+        SELECT next.id, next.first FROM tenant CROSS JOIN LATERAL (
+            SELECT tenant_id AS id, {moment} AS first FROM {table}
+            WHERE {in_index} AND tenant_id > tenant.id
+            ORDER BY tenant_id, {moment} LIMIT 1
+        ) AS next
     )
-    SELECT id, coalesce((
-        SELECT min({moment}) FROM {table} WHERE tenant_id = seen.id AND {in_index}
-    ) <= now(), false)
-    FROM seen
+    SELECT id, first <= now() FROM tenant LIMIT {limit}
 """
 # Random moments at which tenants are looked for.
 _PLACES = 100

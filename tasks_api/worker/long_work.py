@@ -19,7 +19,9 @@ from django.db import transaction
 from django.db.backends.utils import CursorWrapper
 
 from accounts.models import User
+from scheduler_service.db import locks
 from scheduler_service.db.arrays import array, columns
+from scheduler_service.db.locks import LockKind
 from scheduler_service.db.statements import prepared, with_limit
 from tasks_api.delivery import retry, run_tokens
 from tasks_api.delivery.request import ClaimedRun, HttpResult
@@ -176,12 +178,15 @@ def expire(
 ) -> LongWorkResult:
     """Fail runs whose deadlines have passed, or have them tried again.
 
-    Any number of processes may do so at once. Deadlines before `since` are left alone.
+    Deadlines before `since` are left alone. Nothing is done while another process does so:
+    it would wait for the same tasks.
     """
     run_ids = _find_expired(limit, since)
     if not run_ids:
         return LongWorkResult([], False)
     with transaction.atomic(durable=True):
+        if not locks.try_turn(LockKind.DEADLINES):
+            return LongWorkResult([], False)
         with prepared() as cursor:
             cursor.execute(statements.LOCK_COUNTED_TASKS, [run_ids])
             cursor.execute(statements.LOCK_EXPIRED, [run_ids])

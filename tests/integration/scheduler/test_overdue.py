@@ -13,6 +13,7 @@ from tasks_api.domain.schedules import Cron, Interval, Once, Schedule
 from tasks_api.domain.specs import Misfire
 from tasks_api.models import Run, Task
 from tasks_api.scheduler import overdue, poll, statements
+from tasks_api.scheduler.overdue import FullTenants
 from tests.integration.support.stored_tasks import (
     HOUR,
     SECOND,
@@ -107,15 +108,54 @@ def test_what_may_wait_is_left_to_workers(user: User) -> None:
     assert not Run.objects.exists()
 
 
-def test_a_tenant_has_so_many_runs_that_wait(
-    user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _one_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant is full with one waiting run."""
     many = statements.FIND_OVERDUE
     few = many._replace(beginning=many.beginning.replace("5000", "1"))
     monkeypatch.setattr(statements, "FIND_OVERDUE", few)
+
+
+@pytest.mark.usefixtures("_one_waits")
+def test_a_tenant_has_so_many_runs_that_wait(user: User, stranger: User) -> None:
     for owner in (user, user, stranger):
         store_due(owner, 2 * SECOND, ago=1.5 * SECOND)
         overdue.let_wait()
 
     assert Run.objects.filter(tenant=user.tenant).count() == 1
     assert Run.objects.filter(tenant=stranger.tenant).count() == 1
+
+
+@pytest.mark.usefixtures("_one_waits")
+def test_a_tenant_that_may_make_no_more_hides_no_other(
+    user: User, stranger: User
+) -> None:
+    for ago in range(20, 15, -1):
+        store_due(user, 2 * SECOND, ago=ago * SECOND)
+    store_due(stranger, 2 * SECOND, ago=1.5 * SECOND)
+    full = FullTenants()
+
+    calls = 1
+    while overdue.let_wait(limit=2, full=full):
+        calls += 1
+
+    assert Run.objects.filter(tenant=stranger.tenant, state="pending").count() == 1
+    assert Run.objects.filter(tenant=user.tenant, state="pending").count() == 2
+    # One makes two runs, one finds the first tenant full, and one finds the other.
+    assert calls == 3
+
+
+def test_a_look_counts_for_some_of_many_tenants(
+    user: User, stranger: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = statements.FIND_OVERDUE
+    few = many._replace(beginning=many.beginning.replace("LIMIT 200", "LIMIT 1"))
+    monkeypatch.setattr(statements, "FIND_OVERDUE", few)
+    for owner, ago in ((user, 3), (stranger, 2)):
+        store_due(owner, 2 * SECOND, ago=ago * SECOND)
+
+    assert overdue.let_wait()
+    assert not Run.objects.filter(tenant=stranger.tenant).exists()
+    assert not overdue.let_wait()
+
+    assert Run.objects.filter(tenant=stranger.tenant).exists()

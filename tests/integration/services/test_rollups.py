@@ -366,3 +366,61 @@ def test_the_metric_says_how_far_the_sums_are_behind(user: User) -> None:
 
     assert rollups.lag(now=now) == 3 * 3600
     assert b"\nscheduler_rollup_lag_seconds " in collector.exposition()
+
+
+def test_a_round_begins_to_count_for_some_of_many_new_tenants(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "MAX_NEW_TENANTS", 2)
+    for number in range(4):
+        Tenant.objects.create(name=f"New {number}")
+
+    counts = []
+    for _ in range(4):
+        keep_rollups(now=timezone.now(), pause=lambda _: True)
+        counts.append(RollupProgress.objects.count())
+
+    assert counts == [2, 4, 5, 5]
+
+
+def test_a_round_that_is_told_to_end_looks_at_one_tenant(
+    user: User, stranger: User
+) -> None:
+    for owner in (user, stranger):
+        store_run(hourly_task(owner), ago=130)
+
+    keep_rollups(now=timezone.now(), pause=lambda _: True)
+
+    progress = RollupProgress.objects.all()
+    closed = [each.closed_until > each.closed_from for each in progress]
+    assert sorted(closed) == [False, True]
+
+
+def test_a_tenant_that_newer_ones_overtook_is_counted(user: User) -> None:
+    older = Tenant.objects.create(name="Older")
+    Tenant.objects.create(name="Newer")
+    close()
+    RollupProgress.objects.filter(tenant=older).delete()
+
+    close()
+
+    assert RollupProgress.objects.filter(tenant=older).exists()
+
+
+@pytest.mark.parametrize("fires", [False, True])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_counting_begins_with_the_first_fire_time_that_a_tenant_has(
+    user: User, alpha: Tenant, *, fires: bool, is_new: bool
+) -> None:
+    now = timezone.now()
+    # Nothing of a new tenant is left out, and no empty hours of an old one are closed.
+    first = alpha.created_at if is_new else now
+    if not is_new:
+        Tenant.objects.update(created_at=now - timedelta(days=90))
+    if fires:
+        first = now - 5 * HOUR
+        store_task(user, Once(first))
+
+    keep_rollups(now=now)
+
+    assert RollupProgress.objects.get(tenant=alpha).closed_from == floor_hour(first)

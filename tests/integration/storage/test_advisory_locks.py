@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from accounts import services as accounts
 from accounts.models import Tenant, User
@@ -20,32 +16,9 @@ from tasks_api.domain.specs import Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.services import idempotency, named_tasks, tasks
 from tests.architecture.folders import MODULES
+from tests.integration.support.threads import held_elsewhere, refusing_to_wait
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@contextmanager
-def held_elsewhere(work: Callable[[], Any]) -> Iterator[None]:
-    """A transaction of somebody else's that has done this and is not over."""
-    is_done, is_over = threading.Event(), threading.Event()
-
-    def begin() -> None:
-        try:
-            with transaction.atomic():
-                work()
-                is_done.set()
-                is_over.wait()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=begin)
-    thread.start()
-    try:
-        assert is_done.wait(20)
-        yield
-    finally:
-        is_over.set()
-        thread.join()
 
 
 @transaction.atomic
@@ -87,20 +60,17 @@ def test_an_idempotency_key_is_not_in_the_way_of_a_tenant(key: str) -> None:
     backup = replace(spec, surface=Surface.TASKS, name="backup")
     now = clock.now()
 
-    with held_elsewhere(lambda: idempotency.find_answer(stranger, key, "", now=now)):
-        with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '3s'")
-        try:
-            named_tasks.upsert_task(owner, spec, now=now)
-            named_tasks.replace_all(owner, [spec], surface=Surface.CRON_JOBS, now=now)
-            with transaction.atomic():
-                named_tasks.lock_task_or_name(
-                    owner, "backup", surface=Surface.TASKS, now=now
-                )
-                tasks.create_task(owner, backup, now=now)
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute("RESET lock_timeout")
+    with (
+        held_elsewhere(lambda: idempotency.find_answer(stranger, key, "", now=now)),
+        refusing_to_wait(),
+    ):
+        named_tasks.upsert_task(owner, spec, now=now)
+        named_tasks.replace_all(owner, [spec], surface=Surface.CRON_JOBS, now=now)
+        with transaction.atomic():
+            named_tasks.lock_task_or_name(
+                owner, "backup", surface=Surface.TASKS, now=now
+            )
+            tasks.create_task(owner, backup, now=now)
 
     assert Task.objects.filter(owner=owner).count() == 2
 

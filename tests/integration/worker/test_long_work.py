@@ -319,7 +319,7 @@ def test_many_expire_in_a_constant_number_of_statements(
         accept_run(taken)
         pass_deadline(Run.objects.get(pk=taken.run_id))
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         expired = long_work.expire()
 
     assert len(expired.run_ids) == len(made)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scheduler_client.models import PlanStep
+from scheduler_client.task_models import PlanStep
 
 
 @dataclass(frozen=True)
