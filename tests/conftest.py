@@ -6,7 +6,7 @@ import fcntl
 import logging
 import math
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     A worker takes whole files. Those that take about as long come in any order.
     """
-    seconds = Counter[Path]()
+    seconds: defaultdict[Path, float] = defaultdict(float)
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         seconds[item.path] += SECONDS.get(folder, 1.0)
