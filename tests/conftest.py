@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +22,7 @@ from rest_framework.test import APIClient
 from accounts import request_counts, throttling
 from accounts import services as accounts
 from accounts.models import Tenant, User
+from scheduler_service.process.gc_tuning import freeze_startup_objects
 from scheduler_service.process.logs import NonBlockingHandler
 from tasks_api.domain.schedules import Once, Schedule
 from tasks_api.domain.specs import Surface, TaskSpec
@@ -29,16 +32,33 @@ from tests.acceptance.harness import TESTS_DIR
 from tests.empty_tables import delete_all_rows
 from tests.receiver import Receiver
 
+TESTS = Path(__file__).parent
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 ClientFor = Callable[[User], APIClient]
 MakeTask = Callable[..., Task]
 
 
+# Seconds that a test takes, about, by the folder that it is in.
+SECONDS = {"acceptance": 12.0, "browser": 5.0, "integration": 0.15, "unit": 0.01}
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files come first, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: "acceptance" not in item.path.parts)
+    """Long files come first, so that no worker is left alone with one at the end.
+
+    A worker takes whole files. Those that take about as long come in any order.
+    """
+    seconds: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        seconds[item.path] += SECONDS.get(folder, 1.0)
+    items.sort(key=lambda item: -round(math.log2(seconds[item.path])))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded and collected by now stays, so the collector need not look at it."""
+    freeze_startup_objects()
 
 
 @pytest.fixture(autouse=True, scope="session")

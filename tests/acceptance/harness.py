@@ -32,6 +32,8 @@ TESTS_DIR = "TEST_RUN_DIR"
 Found = TypeVar("Found")
 
 
+# Seconds between two looks at a condition, unless it is to be looked at even less often.
+MAX_PAUSE = 0.3
 # Below the ports that the kernel gives to connections, one of which could take a port
 # before its server does.
 SERVER_PORTS = range(15_000, 32_000)
@@ -48,11 +50,16 @@ def free_port() -> int:
 def eventually(
     condition: Callable[[], Found | None], *, timeout: float = 40, every: float = 0.05
 ) -> Found:
-    """Poll a condition until it is true, and return what it returned."""
+    """Poll a condition until it is true, and return what it returned.
+
+    The longer that takes, the less often it looks: each look costs the processes time for
+    which it waits.
+    """
     deadline = time.monotonic() + timeout
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {timeout} s: {condition}"
         time.sleep(every)
+        every = max(every, min(every * 1.1, MAX_PAUSE))
     return found
 
 
@@ -156,6 +163,15 @@ class Harness:
         )
         self._processes[process] = part
         return process
+
+    def find_running(self, part: str) -> subprocess.Popen[bytes] | None:
+        """A process of this part that has not ended."""
+        found = (
+            process
+            for process, started in self._processes.items()
+            if started == part and process.poll() is None
+        )
+        return next(found, None)
 
     def web_processes(self) -> list[psutil.Process]:
         """The serving processes of the web that was started last."""

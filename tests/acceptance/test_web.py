@@ -34,11 +34,11 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 
 
 @pytest.fixture
-def web(harness: Harness) -> Iterator[subprocess.Popen[bytes]]:
-    process = harness.start_part("web")
+def web(harness: Harness) -> subprocess.Popen[bytes]:
+    """Web, which is started again only after a test that ended it."""
+    process = harness.find_running("web") or harness.start_part("web")
     eventually(lambda: harness.is_ready(workers=0, beats=0))
-    yield process
-    harness.stop_process(process, signal.SIGKILL)
+    return process
 
 
 @contextmanager

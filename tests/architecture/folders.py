@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -89,18 +90,24 @@ def find_modules(root: Path = ROOT) -> dict[str, Path]:
 MODULES = find_modules()
 
 
-def imports_of(
-    path: Path, modules: Mapping[str, Path] = MODULES
-) -> Iterator[tuple[str, ast.stmt]]:
+@cache
+def _import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Of a file that is parsed once, because many tests ask about every module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(
+        node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+
+
+def imports_of(path: Path, modules: Mapping[str, Path] = MODULES) -> Iterator[str]:
     """What a module imports: each name dotted as far as it is a module of ours."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _import_statements(path):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node
-        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (alias.name for alias in node.names)
+        elif node.module:
             for alias in node.names:
                 dotted = f"{node.module}.{alias.name}"
-                yield (dotted if dotted in modules else node.module), node
+                yield dotted if dotted in modules else node.module
 
 
 def is_inside(module: str, folder: str) -> bool:
@@ -121,7 +128,7 @@ def directory_of(module: str, modules: Mapping[str, Path]) -> str:
 def find_arrows(modules: Mapping[str, Path] = MODULES) -> Iterator[Arrow]:
     """Each import of one module of ours by another."""
     for source, path in modules.items():
-        targets = {name for name, _ in imports_of(path, modules) if name in modules}
+        targets = {name for name in imports_of(path, modules) if name in modules}
         yield from (Arrow(source, target) for target in sorted(targets - {source}))
 
 

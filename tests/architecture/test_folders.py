@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.architecture.folders import (
     FOLDERS,
     MODULES,
     PACKAGES,
+    Arrow,
     find_arrows,
     folder_of,
     imports_of,
@@ -85,23 +87,24 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_imports_only_folders_below_it(folder: str) -> None:
-    below = set(FOLDERS[: FOLDERS.index(folder) + 1])
+def place_of(module: str) -> int:
+    """How high the folder of a module stands."""
+    return FOLDERS.index(folder_of(module))
+
+
+def test_a_folder_imports_only_folders_below_it() -> None:
     upwards = [
         arrow
         for arrow in find_arrows()
-        if folder_of(arrow.source) == folder
-        and arrow.target not in PACKAGES
-        and folder_of(arrow.target) not in below
+        if arrow.target not in PACKAGES
+        and place_of(arrow.target) > place_of(arrow.source)
     ]
 
     assert upwards == []
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_rule_names_only_folders_that_are_there(folder: str) -> None:
-    assert folder in MODULES
+def test_the_rule_names_only_folders_that_are_there() -> None:
+    assert set(FOLDERS) <= MODULES.keys()
 
 
 def test_no_wire_format_imports_another() -> None:
@@ -126,37 +129,51 @@ READERS_OF_FORMS = {
 }
 
 
-@pytest.mark.parametrize(
-    "module", [module for module in MODULES if is_inside(module, "console")]
-)
-def test_a_page_calls_services_and_nothing_below_them(module: str) -> None:
+def our_imports_of(module: str) -> set[str]:
+    return {name for name in imports_of(MODULES[module]) if name in MODULES}
+
+
+def may_call(page: str) -> list[str]:
+    """The folders that a module of the pages may import."""
     allowed = ["accounts", "console", "scheduler_service", "tasks_api.domain"]
     for folder, readers in READERS_OF_FORMS.items():
-        allowed += readers if is_inside(module, folder) else ()
-    imported = {name for name, _ in imports_of(MODULES[module]) if name in MODULES}
+        allowed += readers if is_inside(page, folder) else ()
+    return [*allowed, "tasks_api.services"]
 
-    assert not [
-        name
-        for name in imported
-        if not any(is_inside(name, each) for each in (*allowed, "tasks_api.services"))
+
+def test_a_page_calls_services_and_nothing_below_them() -> None:
+    below = [
+        Arrow(page, name)
+        for page in MODULES
+        if is_inside(page, "console")
+        for name in our_imports_of(page)
+        if not any(is_inside(name, each) for each in may_call(page))
     ]
 
-
-@pytest.mark.parametrize("module", PURE)
-def test_a_pure_module_knows_no_framework(module: str) -> None:
-    names = {name for name, _ in imports_of(MODULES[module])}
-
-    known = {name for name in names if name.split(".")[0] in FRAMEWORKS}
-
-    assert known <= ALLOWED_IN_PURE.get(module, set())
+    assert below == []
 
 
-@pytest.mark.parametrize("module", PURE)
-def test_a_pure_module_imports_only_pure_ones(module: str) -> None:
-    ours = {name for name, _ in imports_of(MODULES[module]) if name in MODULES}
-    packages = {name for name in ours if MODULES[name].name == "__init__.py"}
+def test_a_pure_module_knows_no_framework() -> None:
+    known = [
+        Arrow(module, name)
+        for module in PURE
+        for name in imports_of(MODULES[module])
+        if name.split(".")[0] in FRAMEWORKS
+        and name not in ALLOWED_IN_PURE.get(module, ())
+    ]
 
-    assert ours - packages <= set(PURE)
+    assert known == []
+
+
+def test_a_pure_module_imports_only_pure_ones() -> None:
+    impure = [
+        Arrow(module, name)
+        for module in PURE
+        for name in our_imports_of(module) - set(PURE)
+        if MODULES[name].name != "__init__.py"
+    ]
+
+    assert impure == []
 
 
 @pytest.mark.parametrize("package", sorted(DOORS))
@@ -164,35 +181,48 @@ def test_some_packages_are_known_to_few_modules(package: str) -> None:
     knowing = {
         module
         for module, path in MODULES.items()
-        if any(name.split(".")[0] == package for name, _ in imports_of(path))
+        if any(name.split(".")[0] == package for name in imports_of(path))
     }
 
     assert knowing <= DOORS[package]
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_no_import_hides_inside_a_function(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    hidden = [
+def lines_of_hidden_imports(path: Path) -> list[int]:
+    """Where functions import something."""
+    return [
         node.lineno
-        for function in ast.walk(tree)
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
 
-    assert hidden == []
+
+def test_no_import_hides_inside_a_function() -> None:
+    hidden = {
+        name: lines
+        for name, path in MODULES.items()
+        if (lines := lines_of_hidden_imports(path))
+    }
+
+    assert hidden == {}
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_says_in_one_line_what_it_is_for(module: str) -> None:
-    text = MODULES[module].read_text(encoding="utf-8")
-
-    assert not text.strip() or ast.get_docstring(ast.parse(text))
+def says_what_it_is_for(path: Path) -> bool:
+    return bool(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
 
 
-@pytest.mark.parametrize("folder", [f for f in FOLDERS if f not in PACKAGES])
-def test_a_folder_says_what_lives_in_it(folder: str) -> None:
-    said = ast.get_docstring(ast.parse(MODULES[folder].read_text(encoding="utf-8")))
+def test_a_module_says_in_one_line_what_it_is_for() -> None:
+    silent = [
+        name
+        for name, path in MODULES.items()
+        if path.read_text().strip() and not says_what_it_is_for(path)
+    ]
 
-    assert said
+    assert silent == []
+
+
+def test_a_folder_says_what_lives_in_it() -> None:
+    folders = set(FOLDERS) - set(PACKAGES)
+
+    assert [name for name in folders if not says_what_it_is_for(MODULES[name])] == []

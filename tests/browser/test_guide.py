@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
 from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
 
-from tests.architecture.folders import ROOT
 from tests.browser.conftest import PATIENCE
+from tests.built_site import find_site
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def built(tmp_path: Path, settings: LazySettings) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path],
-        cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
-        check=True,
-        timeout=100,
-    )
-    settings.GUIDE_DIR = tmp_path
+def built(settings: LazySettings) -> None:
+    settings.GUIDE_DIR = find_site()
 
 
 @pytest.mark.usefixtures("built")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.conf import LazySettings
@@ -25,7 +25,11 @@ from tests.integration.support.tenant_steps import (
     use_lane,
     work_long,
 )
-from tests.integration.support.two_databases import OtherDatabase, other_database
+from tests.integration.support.two_databases import (
+    KeptDatabase,
+    OtherDatabase,
+    other_database,
+)
 
 
 def leave_late_run(side: Side) -> None:
@@ -46,18 +50,60 @@ def other(transactional_db: None) -> Iterator[OtherDatabase]:
         yield found
 
 
+class KeptSides:
+    """Two tenants at work that are made once, and their rows as they were then."""
+
+    def __init__(self) -> None:
+        self._database = KeptDatabase("kept_sides")
+        self._sides: list[Side] = []
+
+    def find(self, make: Callable[[], list[Side]]) -> list[Side]:
+        """Have the tenants and their rows as they were made."""
+        if self._sides:
+            self._database.restore()
+        else:
+            made = make()
+            self._database.keep()
+            self._sides = made
+        return [
+            side._replace(
+                owner=User.objects.get(pk=side.owner.pk),
+                colleague=User.objects.get(pk=side.colleague.pk),
+            )
+            for side in self._sides
+        ]
+
+    def drop(self) -> None:
+        self._database.drop()
+
+
+@pytest.fixture(scope="session")
+def kept_sides() -> Iterator[KeptSides]:
+    kept = KeptSides()
+    yield kept
+    kept.drop()
+
+
 @pytest.fixture
 def sides(
     other: OtherDatabase,
+    kept_sides: KeptSides,
+    request: pytest.FixtureRequest,
+    settings: LazySettings,
+) -> list[Side]:
+    settings.SCHEDULER_MIN_FREQUENCY = 1
+    settings.SCHEDULER_RETENTION_DAYS = 1
+    return kept_sides.find(lambda: request.getfixturevalue("new_sides"))
+
+
+@pytest.fixture
+def new_sides(
     user: User,
     colleague: User,
     stranger: User,
     client_for: ClientFor,
     make_task: MakeTask,
-    settings: LazySettings,
 ) -> list[Side]:
-    settings.SCHEDULER_MIN_FREQUENCY = 1
-    settings.SCHEDULER_RETENTION_DAYS = 1
     made = make_sides(user, colleague, stranger, client_for, make_task)
     moving, staying = made
     for step in FIRST_STEPS + STEPS + LAST_STEPS:

@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def links() -> Iterator[tuple[Path, str]]:
                 yield page, link
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """The headings of a page as links name them."""
     headings = HEADING.findall(prose(page))
@@ -85,23 +87,26 @@ def anchors(page: Path) -> set[str]:
     return {heading.replace(" ", "-") for heading in plain}
 
 
-@pytest.mark.parametrize("variable", sorted(set(variables())))
-def test_every_setting_is_documented(variable: str) -> None:
+def test_every_setting_is_documented() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", SETTINGS_PAGE.read_text(), re.MULTILINE)
 
-    assert variable in rows
+    assert set(variables()) <= set(rows)
 
 
-@pytest.mark.parametrize(
-    ("page", "link"),
-    [pytest.param(*case, id=f"{case[0].name}:{case[1]}") for case in sorted(links())],
-)
-def test_a_link_leads_somewhere(page: Path, link: str) -> None:
+def leads_somewhere(page: Path, link: str) -> bool:
     path, _, anchor = link.partition("#")
     target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in anchors(target.resolve()))
 
-    assert target.exists()
-    assert not anchor or anchor in anchors(target)
+
+def test_a_link_leads_somewhere() -> None:
+    broken = [
+        f"{page.name}: {link}"
+        for page, link in links()
+        if not leads_somewhere(page, link)
+    ]
+
+    assert broken == []
 
 
 def test_there_are_settings_and_links_to_check() -> None:

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
 from tasks_api.storage.id_statements import ID_FOR
 from tests.acceptance.harness import ROOT
-from tests.integration.support.old_database import OldDatabase, make_empty_database
+from tests.integration.support.old_database import OldDatabase, make_database
 
 # Run as a process, so that it can be killed between two batches.
 MOVE = """
@@ -91,9 +92,21 @@ class OldHistory(OldDatabase):
         self.session.execute("RESET session_replication_role")
 
 
+@pytest.fixture(scope="module")
+def first_release() -> Iterator[str]:
+    """The name of a database with the tables of the first release, and no rows."""
+    with make_database("first_release") as url:
+        with closing(OldDatabase(url)) as found:
+            found.migrate("tasks_api", "0001")
+        yield urlsplit(url).path.removeprefix("/")
+
+
 @pytest.fixture
-def old_database() -> Iterator[OldHistory]:
-    with make_empty_database() as url, closing(OldHistory(url)) as found:
+def old_database(first_release: str) -> Iterator[OldHistory]:
+    with (
+        make_database("release_before", template=first_release) as url,
+        closing(OldHistory(url)) as found,
+    ):
         yield found
 
 
@@ -124,7 +137,6 @@ def finish(move: subprocess.Popen[str]) -> None:
 def test_a_move_that_is_killed_goes_on_and_loses_and_doubles_nothing(
     old_database: OldHistory, count: int
 ) -> None:
-    old_database.migrate("tasks_api", "0001")
     old_database.store_runs(count)
     stored = old_database.read_all("tasks_api_attempt")
 
@@ -148,7 +160,6 @@ def test_a_move_that_is_killed_goes_on_and_loses_and_doubles_nothing(
 def test_what_the_release_before_writes_meanwhile_is_moved_as_well(
     old_database: OldHistory,
 ) -> None:
-    old_database.migrate("tasks_api", "0001")
     old_database.store_runs(300)
     old_database.migrate()
     session = old_database.session
@@ -175,7 +186,6 @@ def test_what_the_release_before_writes_meanwhile_is_moved_as_well(
 
 
 def test_the_release_before_may_not_delete_by_place(old_database: OldHistory) -> None:
-    old_database.migrate("tasks_api", "0001")
     old_database.store_runs(10)
     old_database.migrate()
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.harness import eventually
-from tests.integration.support.old_database import OldDatabase, make_empty_database
+from tests.integration.support.old_database import OldDatabase, make_database
 
 # Two tenants with a user, a task and a run each, and a user of the staff. Rows that nothing
 # here reads are left out, so no foreign key is checked.
@@ -78,7 +78,7 @@ COUNT_EMPTY = "SELECT count(*) FROM tasks_api_tasktally WHERE tenant_id IS NULL"
 
 @pytest.fixture
 def old_database() -> Iterator[OldDatabase]:
-    with make_empty_database() as url, closing(OldDatabase(url)) as found:
+    with make_database("release_before") as url, closing(OldDatabase(url)) as found:
         found.migrate("accounts", "0002")
         found.migrate("tasks_api", "0009")
         found.session.execute(STORE_PARENTS)

@@ -40,16 +40,19 @@ class OldDatabase:
 
 
 @contextmanager
-def make_empty_database() -> Iterator[str]:
-    """The URL of a database without tables, which is dropped afterwards."""
+def make_database(name: str, *, template: str = "template1") -> Iterator[str]:
+    """The URL of a database like its template, which has no tables of ours by default.
+
+    It is dropped afterwards. No session may be in the template.
+    """
     base = os.environ["DATABASE_URL"]
     # Workers of pytest-xdist share the server.
-    name = f"release_before{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+    name += os.environ.get("PYTEST_XDIST_WORKER", "")
+    made, copied = sql.Identifier(name), sql.Identifier(template)
     with psycopg.connect(base, autocommit=True) as server:
-        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
-            sql.Identifier(name)
-        )
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(made)
         server.execute(drop)
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        server.execute(create.format(made, copied))
         yield base.replace(urlsplit(base).path, f"/{name}", 1)
         server.execute(drop)

@@ -19,8 +19,12 @@ def url_of(name: str) -> str:
     return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
 
 
+def _own_name() -> str:
+    return str(connection.settings_dict["NAME"])
+
+
 def own_url() -> str:
-    return url_of(connection.settings_dict["NAME"])
+    return url_of(_own_name())
 
 
 class OtherDatabase:
@@ -46,18 +50,56 @@ class OtherDatabase:
             session.execute(statement.encode())
 
 
+def _name_beside(name: str) -> str:
+    """Workers of pytest-xdist share the server."""
+    return name + os.environ.get("PYTEST_XDIST_WORKER", "")
+
+
+@contextmanager
+def _server() -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url_of("postgres"), autocommit=True) as server:
+        yield server
+
+
+def _drop(server: psycopg.Connection, name: str) -> None:
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+    server.execute(drop.format(sql.Identifier(name)))
+
+
+def _copy(server: psycopg.Connection, source: str, to: str) -> None:
+    _drop(server, to)
+    # No session may be in a database that is copied.
+    connection.close()
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    server.execute(copy.format(sql.Identifier(to), sql.Identifier(source)))
+
+
+class KeptDatabase:
+    """The tests' database as it was once, to be had again sooner than its rows are made."""
+
+    def __init__(self, name: str) -> None:
+        self._name = _name_beside(name)
+
+    def keep(self) -> None:
+        with _server() as server:
+            _copy(server, _own_name(), to=self._name)
+
+    def restore(self) -> None:
+        with _server() as server:
+            connection.close()
+            _copy(server, self._name, to=_own_name())
+
+    def drop(self) -> None:
+        with _server() as server:
+            _drop(server, self._name)
+
+
 @contextmanager
 def other_database() -> Iterator[OtherDatabase]:
     """A copy of the tests' database, as long as that has no rows. It is dropped again."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    ours, name = connection.settings_dict["NAME"], f"other_cell{worker}"
-    with psycopg.connect(url_of("postgres"), autocommit=True) as server:
-        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
-        server.execute(drop.format(sql.Identifier(name)))
-        # No session may be in the database that is copied.
-        connection.close()
-        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        server.execute(copy.format(sql.Identifier(name), sql.Identifier(ours)))
+    name = _name_beside("other_cell")
+    with _server() as server:
+        _copy(server, _own_name(), to=name)
         other = OtherDatabase(url_of(name))
         with other.here():
             numbering.number_rows(1)
@@ -69,4 +111,4 @@ def other_database() -> Iterator[OtherDatabase]:
         try:
             yield other
         finally:
-            server.execute(drop.format(sql.Identifier(name)))
+            _drop(server, name)
