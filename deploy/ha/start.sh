@@ -1,6 +1,7 @@
 #!/bin/sh
-# Start two PostgreSQL nodes with Patroni, etcd and HAProxy on this machine, to try a
-# failover. See README.md. `start.sh --help` lists the options.
+# Start a whole cell on this machine, to try failovers: two PostgreSQL nodes with Patroni and
+# etcd, Redis with Sentinels or RabbitMQ, two nodes of the service, and HAProxy. See
+# README.md. `start.sh --help` lists the options.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
-PYTHONPATH="$root" exec "$root/.venv/bin/python" "$root/deploy/ha/stack.py" "$@"
+PYTHONPATH="$root" exec "$root/.venv/bin/python" -m deploy.ha.stack "$@"

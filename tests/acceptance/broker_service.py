@@ -78,9 +78,12 @@ class BrokerService:
 class SteadyTasks:
     """Creates one-time tasks, one after the other, until it is told to stop."""
 
-    def __init__(self, harness: Harness, target: Receiver) -> None:
+    def __init__(
+        self, harness: Harness, target: Receiver, *, ahead: float = AHEAD
+    ) -> None:
         self._harness = harness
         self._target = target
+        self._ahead = ahead
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._create)
         # What went wrong in the thread.
@@ -99,7 +102,7 @@ class SteadyTasks:
         while not self._is_over.wait(PACE):
             try:
                 create_task_at(
-                    self._harness, f"{self._target.url}/x", in_seconds(AHEAD)
+                    self._harness, f"{self._target.url}/x", in_seconds(self._ahead)
                 )
             except Exception as error:  # noqa: BLE001 (the test shows it)
                 self._errors.append(error)

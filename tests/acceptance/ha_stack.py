@@ -3,57 +3,67 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 import pytest
+import redis
 import requests
 
+from deploy.ha.programs import look_for
+from deploy.ha.stack import PORT_COUNT
 from scheduler_service.process.supervisor import spawn
 from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 
 SCRIPT = ROOT / "deploy" / "ha" / "start.sh"
-PORT_COUNT = 7
-_missing = [
-    name
-    for name in ("patroni", "etcd", "haproxy")
-    if shutil.which(name, path="/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin") is None
-]
+# Seconds for everything to start on a busy machine.
+START_TIMEOUT = 400.0
+_missing = [name for name in ("patroni", "etcd", "haproxy") if look_for(name) is None]
 needs_ha_programs = pytest.mark.skipif(
     bool(_missing), reason=f"`apt install {' '.join(_missing)}` to run this."
 )
 
 
 class HaStack:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, broker: str, environment: Mapping[str, str]) -> None:
         self.home = home
         self.port = _free_port_range()
+        self._broker = broker
+        self._environment = environment
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        self._run()
+        self._run("--broker", self._broker)
         file = self.home / "stack.json"
         [process] = self._processes
-        eventually(lambda: process.poll() is not None or self._is_ready(), timeout=180)
-        assert process.poll() is None, (self.home / "script.out").read_text()
+        eventually(
+            lambda: process.poll() is not None or self._is_ready(),
+            timeout=START_TIMEOUT,
+        )
+        assert process.poll() is None, self.read_output()
         self.facts: dict[str, Any] = json.loads(file.read_text())
         self.url: str = self.facts["url"]
 
     def _run(self, *arguments: str) -> None:
         command = [str(SCRIPT), "--home", str(self.home), "--port", str(self.port)]
         with (self.home / "script.out").open("ab") as out:
-            process = spawn([*command, *arguments], stdout=out, stderr=out)
+            process = spawn(
+                [*command, *arguments], env=self._environment, stdout=out, stderr=out
+            )
         self._processes.append(process)
 
     def _is_ready(self) -> bool:
-        return "The stack is ready." in (self.home / "script.out").read_text()
+        return "The stack is ready." in self.read_output()
+
+    def read_output(self) -> str:
+        return (self.home / "script.out").read_text()
 
     def status_of(self, node: str, path: str) -> int:
         """The status of Patroni's answer; 0 if there is none."""
@@ -94,14 +104,49 @@ class HaStack:
         for process in processes:
             process.kill()
 
+    def kill_broker_node(self, node: str) -> None:
+        os.kill(self.facts["broker"][node]["pid"], signal.SIGKILL)
+
+    def find_redis_master(self) -> str:
+        """The name of the Redis to which a Sentinel leads clients."""
+        broker = self.facts["broker"]
+        ports: dict[str, int] = {name: broker[name]["port"] for name in broker}
+        settings = self.facts["settings"]
+        password = settings["REDIS_SENTINEL_PASSWORD"]
+        with redis.Redis(port=ports["sentinel1"], password=password) as client:
+            address: Any = client.sentinel_get_master_addr_by_name(
+                settings["REDIS_SENTINEL_MASTER"]
+            )
+        [name] = [name for name, port in ports.items() if port == int(address[1])]
+        return name
+
+    def is_redis_master(self, node: str) -> bool:
+        return "sentinel1" in self.facts["broker"] and node == self.find_redis_master()
+
     def start_node(self, node: str) -> None:
         self._run("--node", node)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C where a node was started again, and then where all was started."""
+        started: list[psutil.Process] = []
+        for process in reversed(self._processes):
+            started += psutil.Process(process.pid).children(recursive=True)
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=180)
+        eventually(lambda: not any(is_running(each.pid) for each in started))
 
     def stop(self) -> None:
         for process in reversed(self._processes):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.wait(timeout=120)
+            process.wait(timeout=180)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _free_port_range() -> int:
@@ -117,34 +162,38 @@ def _is_free(port: int) -> bool:
 
 
 class HaHarness(Harness):
-    """The service on the stack; only its Redis is an ordinary one."""
+    """Everything is of the stack: servers, both nodes of the service, and HAProxy."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, broker: str = "redis") -> None:
         super().__init__(home)
-        self.stack = HaStack(home / "ha")
-        self.stack.home.mkdir(mode=0o711)
+        (home / "ha").mkdir(mode=0o711)
+        self.stack = HaStack(home / "ha", broker, self.environment)
 
     def start(self) -> None:
         self.stack.start()
-        self.environment["DATABASE_URL"] = self.stack.url
-        self.start_redis()
+        self.url = self.stack.facts["service"]
         self.api = requests.Session()
-        self.api.headers["Authorization"] = f"Bearer {self.migrate()}"
-        for part in ("web", "worker", "worker", "beat", "beat"):
-            self.start_part(part)
+        self.api.headers["Authorization"] = f"Bearer {self.stack.facts['token']}"
         eventually(lambda: self.is_ready(workers=2, beats=2))
 
-    def running_parts(self) -> Iterator[str]:
-        return (part for process, part in self._processes.items() if not process.poll())
+    def ended_parts(self) -> list[str]:
+        """The processes of the service that have ended; nobody starts them again."""
+        parts: dict[str, int] = self.stack.facts["parts"]
+        return [name for name, pid in parts.items() if not is_running(pid)]
+
+    def read_broker_state(self) -> str:
+        """What /readyz says about the broker; empty while nobody answers."""
+        try:
+            answer = self.api.get(f"{self.url}/readyz", timeout=5).json()
+        except requests.RequestException:
+            return ""
+        return str(answer.get("broker", ""))
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.stack.url) as connection:
             return connection.execute(statement, values).fetchall()
 
     def stop(self) -> None:
-        for process in reversed(list(self._processes)):
-            self.stop_process(process, signal.SIGKILL)
-        if hasattr(self, "redis_process"):
+        if hasattr(self, "api"):
             self.api.close()
-            self.stop_process(self.redis_process, signal.SIGKILL)
         self.stack.stop()

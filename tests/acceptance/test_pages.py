@@ -46,14 +46,18 @@ _TWO_DATABASES = "takes a second database; tests/integration/moving runs it"
 _HA = "takes several machines; test_ha_stack.py starts the stack of the page"
 _BROKERS = "takes several machines; test_sentinel.py and test_rabbitmq.py start them"
 NOT_RUN = {
-    "apt install patroni etcd-server haproxy": _HA,
+    "apt install patroni etcd-server haproxy redis-sentinel": _HA,
     "deploy/ha/start.sh": _HA,
     "kill -9 $(jq .nodes.pg1.patroni var/ha/stack.json) $(head -1 var/ha/pg1/data/postmaster.pid)": _HA,
     "deploy/ha/start.sh --node pg1": _HA,
     "patronictl -c /etc/patroni/config.yml switchover": _HA,
     "curl -s http://127.0.0.1:7504/cluster": _HA,
     "curl -s http://127.0.0.1:7506/cluster": _HA,
-    "export DATABASE_URL='postgresql://scheduler:…@127.0.0.1:7503,127.0.0.1:7505/scheduler?target_session_attrs=read-write'": _HA,
+    "export TOKEN=$(jq -r .token var/ha/stack.json)": _HA,
+    """curl -sS http://127.0.0.1:7507/tasks/ -H "Authorization: Bearer $TOKEN" -d '{"task_type": "periodic", "frequency": 4, "start_datetime": "'$(date -u -d '+4 seconds' +%FT%TZ)'", "end_datetime": null, "url": "http://127.0.0.1:7510/tick"}'""": _HA,
+    "tail -f var/ha/echo.log": _HA,
+    "kill -9 $(jq .broker.redis1.pid var/ha/stack.json)": _HA,
+    "curl -s http://127.0.0.1:7507/readyz": _HA,
     "redis-server /etc/redis/redis.conf                                 # on the first machine": _BROKERS,
     "redis-server /etc/redis/redis.conf --replicaof redis1 6379         # on the second one": _BROKERS,
     "redis-server /etc/redis/sentinel.conf --sentinel                   # on three machines": _BROKERS,

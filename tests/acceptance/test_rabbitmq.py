@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from kombu import Connection, Exchange, Producer
 
-from tests.acceptance import rabbitmq
+from deploy.ha.rabbitmq_nodes import is_installed
 from tests.acceptance.broker_service import BrokerService, SteadyTasks
 from tests.acceptance.harness import Harness, eventually
 from tests.acceptance.rabbitmq import RabbitMQ
@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
-        not rabbitmq.is_installed(),
+        not is_installed(),
         reason="RabbitMQ is not installed: `apt install rabbitmq-server`.",
     ),
 ]
@@ -51,7 +51,7 @@ def three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 def make_service(harness: Harness, nodes: RabbitMQ) -> BrokerService:
     # The harness has a Redis, which the service must not need.
-    return BrokerService(harness, {"REDIS_URL": "", "CELERY_BROKER_URL": nodes.url})
+    return BrokerService(harness, nodes.settings)
 
 
 def assert_each_was_sent_once(tasks: SteadyTasks, target: Receiver) -> None:
@@ -81,10 +81,10 @@ def test_every_task_is_sent_once_when_the_only_node_is_killed(
         with SteadyTasks(harness, target) as tasks:
             tasks.wait_for_more(20)
 
-            one_node.kill(0)
+            one_node.kill("mq1")
             eventually(lambda: service.read_broker_state() == "unreachable")
             tasks.wait_for_more(20)
-            one_node.start_node(0)
+            one_node.start_node("mq1")
             eventually(lambda: service.read_broker_state() == "ok", timeout=120)
 
             tasks.wait_for_more(50)
@@ -92,7 +92,7 @@ def test_every_task_is_sent_once_when_the_only_node_is_killed(
 
         assert_each_was_sent_once(tasks, target)
         assert not service.has_stopped()
-        eventually(lambda: one_node.count_consumers(0, QUEUE) == 2)
+        eventually(lambda: one_node.count_consumers("mq1", QUEUE) == 2)
         assert_flower_shows_runs(harness, service, target)
         metrics = service.read_metrics()
         assert "scheduler_broker_up 1.0" in metrics
@@ -108,7 +108,7 @@ def test_every_task_is_sent_once_when_a_node_of_three_is_killed(
             tasks.wait_for_more(20)
 
             # The first one has the connections of all, and leads the queue.
-            three_nodes.kill(0)
+            three_nodes.kill("mq1")
             tasks.wait_for_more(50)
             eventually(lambda: service.read_broker_state() == "ok", timeout=60)
             tasks.wait_for_more(50)
@@ -130,10 +130,10 @@ def test_a_frozen_or_full_node_stops_no_delivery(
         with SteadyTasks(harness, target) as tasks:
             tasks.wait_for_more(5)
 
-            one_node.node(0).send_signal(signal.SIGSTOP)
+            one_node.node("mq1").send_signal(signal.SIGSTOP)
             eventually(lambda: service.read_broker_state() == "unreachable", timeout=60)
             tasks.wait_for_more(20)
-            one_node.node(0).send_signal(signal.SIGCONT)
+            one_node.node("mq1").send_signal(signal.SIGCONT)
             eventually(lambda: service.read_broker_state() == "ok", timeout=60)
 
             one_node.control("set_vm_memory_high_watermark", "absolute", "1MB")

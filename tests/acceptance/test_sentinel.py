@@ -10,7 +10,7 @@ import pytest
 from accounts.throttling import REFUSALS_KEY
 from tests.acceptance.broker_service import BrokerService, SteadyTasks
 from tests.acceptance.harness import Harness, eventually
-from tests.acceptance.sentinels import SentinelServers
+from tests.acceptance.sentinels import Sentinels
 from tests.acceptance.tasks import count_requests_by_run
 from tests.receiver import Receiver
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServers]:
-    made = SentinelServers(tmp_path_factory.mktemp("r"))
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    made = Sentinels(tmp_path_factory.mktemp("r"))
     try:
         made.start()
         yield made
@@ -28,20 +28,20 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelServer
 
 
 @pytest.fixture
-def service(harness: Harness, servers: SentinelServers) -> Iterator[BrokerService]:
+def service(harness: Harness, servers: Sentinels) -> Iterator[BrokerService]:
     made = BrokerService(harness, servers.settings)
     with made.running():
         yield made
 
 
 def test_every_task_is_sent_once_when_the_master_is_killed(
-    harness: Harness, servers: SentinelServers, service: BrokerService, target: Receiver
+    harness: Harness, servers: Sentinels, service: BrokerService, target: Receiver
 ) -> None:
     first, second = servers.ports
     with SteadyTasks(harness, target) as tasks:
         tasks.wait_for_more(20)
 
-        servers.kill(first)
+        servers.programs.kill(first)
         eventually(lambda: service.read_broker_state() != "ok")
         eventually(lambda: service.read_broker_state() == "ok", timeout=90)
 
@@ -62,10 +62,10 @@ def test_every_task_is_sent_once_when_the_master_is_killed(
 
 
 def test_all_that_uses_redis_follows_the_master(
-    harness: Harness, servers: SentinelServers, service: BrokerService
+    harness: Harness, servers: Sentinels, service: BrokerService
 ) -> None:
     first, second = servers.ports
-    servers.kill(first)
+    servers.programs.kill(first)
     eventually(lambda: servers.find_master() == second, timeout=90)
     eventually(lambda: service.read_broker_state() == "ok", timeout=90)
 
@@ -82,13 +82,13 @@ def test_all_that_uses_redis_follows_the_master(
 
 
 def test_a_master_that_comes_back_as_a_replica_is_left_alone(
-    servers: SentinelServers, service: BrokerService
+    servers: Sentinels, service: BrokerService
 ) -> None:
     first, second = servers.ports
     # Its clients see no lost connection, only silence, and then a replica.
-    servers.servers[first].send_signal(signal.SIGSTOP)
+    servers.programs.running[first].send_signal(signal.SIGSTOP)
     eventually(lambda: servers.find_master() == second, timeout=90)
-    servers.servers[first].send_signal(signal.SIGCONT)
+    servers.programs.running[first].send_signal(signal.SIGCONT)
 
     with servers.connect_to(first) as former:
         eventually(lambda: former.info("replication")["role"] == "slave")

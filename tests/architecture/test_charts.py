@@ -1,4 +1,4 @@
-"""The chart starts the parts of the Procfile, with known settings, ports and probes.
+"""The chart of a cell starts the parts of the Procfile, with known settings, ports and probes.
 
 Helm renders it, and the schemas of Kubernetes judge what comes out. No cluster runs it here.
 """
@@ -6,12 +6,7 @@ Helm renders it, and the schemas of Kubernetes judge what comes out. No cluster 
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
-import subprocess
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -19,81 +14,39 @@ import yaml
 
 import scheduler_service
 from scheduler_service import settings
-from scheduler_service.process.supervisor import read_procfile
+from scheduler_service.process.supervisor import STOP_TIMEOUT
+from tests.architecture.charts import (
+    CELL,
+    DOOR,
+    EVERYTHING,
+    ROOT,
+    WITHOUT_SERVERS,
+    command_of_the_procfile,
+    config,
+    container,
+    needs_helm,
+    of_kind,
+    pods,
+    policy_ports,
+    render,
+    secrets_of_the_page,
+)
 
-ROOT = Path(__file__).resolve().parents[2]
-CHARTS = ROOT / "deploy" / "charts"
-CELL, DOOR = CHARTS / "scheduler-cell", CHARTS / "scheduler-door"
-PROCFILE = read_procfile(ROOT / "Procfile")
 DEPLOYED = {"web", "worker", "beat", "flower"}
 PORTS = {"web": settings.PORT, "flower": settings.FLOWER_PORT}
 # Set where the chart runs what they lead to.
 URLS = {"DATABASE_URL", "REDIS_URL"}
-# Kinds of other projects, whose schemas are not among those of Kubernetes.
+# Kinds of other projects; test_custom_resources.py has their schemas.
 FOREIGN_KINDS = {"Cluster", "ScaledObject", "PodMonitor"}
-EVERYTHING = ("worker.keda.enabled=true", "podMonitor.enabled=true")
-# What the operators bring along.
-WITHOUT_SERVERS = ("postgres.enabled=false", "redis.enabled=false")
-NEEDS_HELM = pytest.mark.skipif(
-    shutil.which("helm") is None, reason="helm is on PyPI for Linux on x86-64 only"
-)
 
-pytestmark = NEEDS_HELM
-
-Documents = list[dict[str, Any]]
-
-
-@cache
-def render(*values: str, chart: Path = CELL, release: str = "cell-1") -> Documents:
-    options = [word for value in values for word in ("--set", value)]
-    rendered = subprocess.run(
-        ["helm", "template", release, chart, "--namespace", "scheduler", *options],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return [each for each in yaml.safe_load_all(rendered.stdout) if each]
-
-
-def of_kind(kind: str, *values: str) -> dict[str, dict[str, Any]]:
-    return {
-        document["metadata"]["name"].removeprefix("cell-1-"): document
-        for document in render(*values)
-        if document["kind"] == kind
-    }
-
-
-def pods() -> dict[str, dict[str, Any]]:
-    owners = of_kind("Deployment") | of_kind("Job")
-    found = {name: each["spec"]["template"]["spec"] for name, each in owners.items()}
-    del found["redis"]
-    return found
-
-
-def container(name: str) -> dict[str, Any]:
-    [found] = pods()[name]["containers"]
-    return dict(found)
-
-
-def config(*values: str) -> dict[str, str]:
-    return dict(of_kind("ConfigMap", *values)["settings"]["data"])
-
-
-def secrets_of_the_page() -> set[str]:
-    page = (ROOT / "docs" / "how-to" / "kubernetes.md").read_text(encoding="utf-8")
-    return set(re.findall(r"^([A-Z_]+)=", page, re.MULTILINE))
-
-
-def command_of_the_procfile(name: str) -> list[str]:
-    words = shlex.split(PROCFILE[name])
-    return words[: words.index("-n")] if "-n" in words else words
+pytestmark = needs_helm
 
 
 @pytest.mark.parametrize("values", [(), EVERYTHING, WITHOUT_SERVERS])
 def test_what_is_rendered_fits_the_schemas_of_kubernetes(
     values: tuple[str, ...],
 ) -> None:
-    for document in render(*values):
+    for document in (*render(*values), *render(*values, upgrade=True)):
         if document["kind"] not in FOREIGN_KINDS:
             kubernetes_validate.validate(document, "1.30", strict=True)
 
@@ -125,9 +78,16 @@ def test_the_job_migrates() -> None:
 
 
 def test_the_schema_changes_before_new_pods_come() -> None:
-    hooks = of_kind("Job")["migrate"]["metadata"]["annotations"]["helm.sh/hook"]
+    upgrade = of_kind("Job", upgrade=True)["migrate"]["metadata"]
 
-    assert hooks == "post-install,pre-upgrade"
+    assert upgrade["annotations"]["helm.sh/hook"] == "pre-upgrade"
+
+
+def test_an_install_waits_for_no_hook() -> None:
+    # With --wait, Helm runs hooks of an install when all pods are ready, and web is ready
+    # when the database is migrated.
+    for document in render(*EVERYTHING):
+        assert "helm.sh/hook" not in document["metadata"].get("annotations", {})
 
 
 def test_every_setting_is_known_to_the_code() -> None:
@@ -139,10 +99,14 @@ def test_every_setting_is_known_to_the_code() -> None:
     assert not config().keys() & (secrets - URLS)
 
 
-def test_a_setting_of_the_values_is_added() -> None:
-    assert (
-        config("settings.SCHEDULER_RETENTION_DAYS=3")["SCHEDULER_RETENTION_DAYS"] == "3"
+def test_a_setting_of_the_values_is_added_or_replaces_that_of_the_chart() -> None:
+    written = config(
+        "settings.SCHEDULER_RETENTION_DAYS=3", "settings.TRUSTED_PROXIES=2"
     )
+
+    assert written["SCHEDULER_RETENTION_DAYS"] == "3"
+    assert written["TRUSTED_PROXIES"] == "2"
+    assert written.keys() == config().keys() | {"SCHEDULER_RETENTION_DAYS"}
 
 
 @pytest.mark.parametrize("name", sorted({*DEPLOYED, "migrate"}))
@@ -249,10 +213,31 @@ def test_a_pod_has_few_rights(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*DEPLOYED, "migrate"}))
+def test_what_a_pod_writes_is_a_volume(name: str) -> None:
+    volumes = {each["name"] for each in pods()[name]["volumes"]}
+    mounts = {
+        each["mountPath"]: each["name"] for each in container(name)["volumeMounts"]
+    }
+
+    assert mounts.keys() == {"/tmp", config()["SCHEDULER_STATE_DIR"]}  # noqa: S108 (in a container)
+    assert set(mounts.values()) == volumes
+
+
+def test_redis_has_few_rights() -> None:
+    pod, rights = pods()["redis"], container("redis")["securityContext"]
+
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert rights["readOnlyRootFilesystem"]
+    assert not rights["allowPrivilegeEscalation"]
+    assert rights["capabilities"] == {"drop": ["ALL"]}
+    assert not pod["automountServiceAccountToken"]
+
+
+@pytest.mark.parametrize("name", sorted({*DEPLOYED, "migrate"}))
 def test_a_pod_has_time_to_stop_and_no_variables_of_services(name: str) -> None:
     pod = pods()[name]
 
-    assert pod["terminationGracePeriodSeconds"] >= 60
+    assert pod["terminationGracePeriodSeconds"] > STOP_TIMEOUT
     assert not pod["enableServiceLinks"]
     assert container(name)["resources"]["limits"].keys() == {"memory"}
 
@@ -281,6 +266,9 @@ def test_several_webs_workers_and_beats_run() -> None:
     assert replicas == {"beat": 2, "flower": 1, "web": None, "worker": 2}
     assert scaling["scaleTargetRef"]["name"] == "cell-1-web"
     assert scaling["minReplicas"] == 2
+    # A utilization is a share of what is requested.
+    [metric] = scaling["metrics"]
+    assert metric["resource"]["name"] in container("web")["resources"]["requests"]
 
 
 def test_workers_follow_what_waits() -> None:
@@ -293,6 +281,8 @@ def test_workers_follow_what_waits() -> None:
     assert "replicas" not in worker
     assert scaled["scaleTargetRef"] == {"name": "cell-1-worker"}
     assert f"`{metric}`" in metrics
+    # An age that is divided by the number of workers would end them while it stays.
+    assert trigger["metricType"] == "Value"
 
 
 def test_prometheus_reads_every_port_with_metrics() -> None:
@@ -318,47 +308,43 @@ def test_a_pod_reaches_only_what_it_needs() -> None:
     assert "169.254.0.0/16" in targets["to"][0]["ipBlock"]["except"]
 
 
-def door() -> dict[str, dict[str, Any]]:
-    return {
-        f"{each['kind']} {each['metadata']['name']}": each
-        for each in render(chart=DOOR, release="door")
+def test_policies_are_for_every_pod_of_the_cell() -> None:
+    chosen = of_kind("NetworkPolicy")["default"]["spec"]["podSelector"]["matchLabels"]
+
+    for owner in (*of_kind("Deployment").values(), *of_kind("Job").values()):
+        labels = owner["spec"]["template"]["metadata"]["labels"]
+        assert chosen.items() <= labels.items()
+
+
+def test_from_outside_only_web_and_metrics_are_reached() -> None:
+    policies = of_kind("NetworkPolicy")
+    _own, monitoring = policies["default"]["spec"]["ingress"]
+    [published] = policies["web"]["spec"]["ingress"]
+
+    assert policy_ports(monitoring) == {settings.PORT, int(config()["METRICS_PORT"])}
+    assert policy_ports(published) == {settings.PORT}
+    assert monitoring["from"]
+    assert published["from"]
+
+
+@pytest.mark.parametrize(
+    "nobody",
+    ["networkPolicies.monitoringNamespaces=null", "ingress.fromNamespaces=null"],
+)
+def test_an_empty_list_of_namespaces_lets_nobody_in(nobody: str) -> None:
+    # A rule that names nobody would let everybody in.
+    for policy in of_kind("NetworkPolicy", nobody).values():
+        for rule in policy["spec"].get("ingress") or []:
+            assert rule["from"]
+
+
+def test_servers_of_ones_own_are_reached() -> None:
+    default = of_kind("NetworkPolicy", *WITHOUT_SERVERS)["default"]["spec"]
+    anywhere = [rule for rule in default["egress"] if "to" not in rule]
+
+    # PostgreSQL; Redis, Sentinels and RabbitMQ with and without TLS.
+    assert set().union(*map(policy_ports, anywhere)) == {
+        5432,
+        *(6379, 26379),
+        *(5671, 5672),
     }
-
-
-def test_the_door_fits_the_schemas_of_kubernetes() -> None:
-    for document in door().values():
-        kubernetes_validate.validate(document, "1.30", strict=True)
-
-
-def test_the_door_has_known_settings_and_the_configuration_of_the_repository() -> None:
-    written = (ROOT / "deploy" / "door" / "haproxy.cfg").read_text(encoding="utf-8")
-    variables = set(re.findall(r"\$\{(\w+)\}", written))
-    pod = door()["StatefulSet door"]["spec"]["template"]["spec"]
-    proxy, follower = pod["containers"]
-
-    known = door()["ConfigMap door"]["data"].keys() | {
-        each["name"] for each in follower["env"]
-    }
-    assert known <= settings.KNOWN_VARIABLES
-    assert door()["ConfigMap door-haproxy"]["data"]["haproxy.cfg"].strip() == (
-        written.strip()
-    )
-    assert {each["name"] for each in proxy["env"]} == variables
-
-
-def test_a_door_starts_with_the_maps_of_before_and_follows_the_directory() -> None:
-    pod = door()["StatefulSet door"]["spec"]["template"]["spec"]
-    [maps] = pod["initContainers"]
-    proxy, follower = pod["containers"]
-    directory = door()["ConfigMap door"]["data"]["DOOR_DIR"]
-
-    assert maps["command"][-1] == (
-        f"python manage.py write_door || test -s {directory}/cells.cfg"
-    )
-    assert f"{directory}/cells.cfg" in proxy["command"]
-    assert follower["command"] == ["python", "manage.py", "follow_directory"]
-    assert [each["mountPath"] for each in proxy["volumeMounts"]] == [
-        "/etc/door",
-        directory,
-        "/run/door",
-    ]

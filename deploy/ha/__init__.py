@@ -1,0 +1,1 @@
+"""A highly available cell on one machine, by the same files as on several."""
