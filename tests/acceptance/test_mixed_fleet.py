@@ -14,7 +14,7 @@ from tests.chaos.plan import plan_faults
 from tests.chaos.releases import RELEASE_BEFORE, MissingRelease, check_out
 from tests.chaos.work_shares import OLDER_RELEASE, THIS_RELEASE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEED, SECONDS, INTERVAL = 7714, 24.0, 0.5
 

@@ -113,7 +113,8 @@ def may_be_broken_by_old_rows(op: AddConstraintNotValid) -> bool:
     A new column has its default in the rows of the release before, with which the
     constraint has to hold.
     """
-    names = op.constraint.condition.referenced_base_fields
+    assert isinstance(op.constraint, CheckConstraint)
+    names = Q(op.constraint.condition).referenced_base_fields
     return ADDED_COLUMNS.isdisjoint((op.model_name_lower, name) for name in names)
 
 
