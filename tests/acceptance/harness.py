@@ -148,15 +148,20 @@ class Harness:
     def start_part(self, part: str, **settings: str) -> subprocess.Popen[bytes]:
         """Start a part as the Procfile says; its output goes to `<part>.log`."""
         with (self.home / f"{part}.log").open("ab") as log:
-            return self.start_part_into(log, part, **settings)
+            return self.start_part_into(log, part, code=self.code_root, **settings)
 
     def start_part_into(
-        self, output: int | IO[bytes], part: str, **settings: str
+        self,
+        output: int | IO[bytes],
+        part: str,
+        *,
+        code: Path,
+        **settings: str,
     ) -> subprocess.Popen[bytes]:
-        command = read_procfile(self.code_root / "Procfile")[part]
+        command = read_procfile(code / "Procfile")[part]
         process = spawn(
             ["/bin/sh", "-c", f"exec {command}"],
-            cwd=self.code_root,
+            cwd=code,
             env=self.environment | settings,
             stdout=output,
             stderr=output,

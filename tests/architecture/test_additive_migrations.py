@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from django.contrib.postgres.operations import (
@@ -16,16 +16,15 @@ from django.db.migrations import Migration
 from django.db.migrations import operations as ops
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
-from django.db.models import Field
+from django.db.models import CharField, CheckConstraint, Field, Func, Index, Q
+from django.db.models.functions import Now, Random
 
 from scheduler_service.db.schema import CONTRACT_MARK
+from tests.chaos.releases import RELEASE_BEFORE, MissingRelease, list_migrations
 
 # The last one of each app before the rule.
 BEFORE = {"tasks_api": "0001_initial", "accounts": "0001_initial"}
 HARMLESS = (
-    AddConstraintNotValid,
-    AddIndexConcurrently,
-    RemoveIndexConcurrently,
     ValidateConstraint,
     ops.AlterModelManagers,
     ops.AlterModelOptions,
@@ -90,9 +89,33 @@ def later_migrations(loader: MigrationLoader) -> list[Migration]:
 LATER = later_migrations(MigrationLoader(None))
 
 
+ADDED_COLUMNS = {
+    (op.model_name_lower, op.name_lower)
+    for migration in LATER
+    for op in migration.operations
+    if isinstance(op, ops.AddField)
+}
+
+
 def is_writable_without(field: Field) -> bool:  # type: ignore[type-arg]  # of any type
     """Whether rows can be written by who does not know the column."""
     return bool(field.null or field.has_db_default() or field.many_to_many)
+
+
+def is_added_at_once(field: Field) -> bool:  # type: ignore[type-arg]  # of any type
+    """Whether PostgreSQL need not compute a value for each row that is there."""
+    return not isinstance(field.db_default, Func) or isinstance(field.db_default, Now)
+
+
+def may_be_broken_by_old_rows(op: AddConstraintNotValid) -> bool:
+    """Whether a constraint names only columns that the release before writes.
+
+    A new column has its default in the rows of the release before, with which the
+    constraint has to hold.
+    """
+    assert isinstance(op.constraint, CheckConstraint)
+    names = Q(op.constraint.condition).referenced_base_fields
+    return ADDED_COLUMNS.isdisjoint((op.model_name_lower, name) for name in names)
 
 
 def breaking_operations(
@@ -106,14 +129,25 @@ def breaking_operations(
         elif isinstance(op, AddIndexConcurrently | RemoveIndexConcurrently):
             if migration.atomic:
                 yield type(op).__name__
+        elif isinstance(op, AddConstraintNotValid) and op.model_name_lower not in fresh:
+            if may_be_broken_by_old_rows(op):
+                yield type(op).__name__
         elif (
             isinstance(op, (*HARMLESS, ops.CreateModel))
             or getattr(op, "model_name_lower", None) in fresh
-            or (isinstance(op, ops.AddField) and is_writable_without(op.field))
+            or (
+                isinstance(op, ops.AddField)
+                and is_writable_without(op.field)
+                and is_added_at_once(op.field)
+            )
         ):
             continue
         else:
             yield type(op).__name__
+
+
+def checks(condition: Q) -> CheckConstraint:
+    return CheckConstraint(name="planted", condition=condition)
 
 
 @pytest.mark.parametrize("migration", LATER, ids=str)
@@ -126,6 +160,30 @@ def test_a_migration_adds_or_says_that_it_takes_away(migration: Migration) -> No
     assert {name for name in found if (str(migration), name) not in ALLOWED} == set()
 
 
+@pytest.mark.parametrize(
+    ("operation", "is_refused"),
+    [
+        (ops.RemoveField("task", "name"), True),
+        (ops.RenameField("task", "name", "title"), True),
+        (ops.AlterField("task", "name", CharField(max_length=9)), True),
+        (ops.AddField("task", "hue", CharField(max_length=9)), True),
+        (ops.AddField("task", "hue", CharField(null=True)), False),
+        (ops.AddField("task", "hue", CharField(db_default="red")), False),
+        (ops.AddField("task", "hue", CharField(db_default=Random())), True),
+        (AddConstraintNotValid("task", checks(~Q(name=""))), True),
+        (AddConstraintNotValid("task", checks(Q(is_parked=False))), False),
+        (ops.AddIndex("task", Index(fields=["name"], name="by_name")), True),
+    ],
+    ids=lambda each: each.describe() if isinstance(each, Operation) else "",
+)
+def test_the_rule_refuses_what_the_release_before_does_not_bear(
+    operation: Operation, is_refused: bool
+) -> None:
+    migration = Migration("0099_planted", "tasks_api")
+
+    assert bool(list(breaking_operations(migration, [operation]))) == is_refused
+
+
 def test_what_is_allowed_is_there() -> None:
     found = {
         (str(migration), name)
@@ -136,9 +194,21 @@ def test_what_is_allowed_is_there() -> None:
     assert ALLOWED.keys() <= found
 
 
+def migrations_of_release_before() -> list[tuple[str, str]]:
+    try:
+        return list_migrations(RELEASE_BEFORE, *BEFORE)
+    except MissingRelease as missing:
+        pytest.skip(str(missing))
+
+
 @pytest.mark.django_db
-def test_the_release_before_reads_and_writes_the_tables_of_this_one() -> None:
-    old = MigrationLoader(None).project_state(list(BEFORE.items())).apps
+@pytest.mark.parametrize(
+    "find_migrations", [lambda: list(BEFORE.items()), migrations_of_release_before]
+)
+def test_an_older_release_reads_and_writes_the_tables_of_this_one(
+    find_migrations: Callable[[], list[tuple[str, str]]],
+) -> None:
+    old = MigrationLoader(None).project_state(find_migrations()).apps
     for app in BEFORE:
         for model in old.get_app_config(app).get_models(include_auto_created=True):
             columns = optional_columns(model._meta.db_table)

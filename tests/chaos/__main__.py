@@ -13,13 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.acceptance.harness import ROOT
-from tests.chaos.acts import check_out_release_before
 from tests.chaos.cluster import Cluster
 from tests.chaos.evidence import Violation
 from tests.chaos.faults import ALL_KINDS, UPGRADE
+from tests.chaos.fleets import MIXED_FLEET, USUAL_FLEET
 from tests.chaos.invariants import find_violations
 from tests.chaos.orchestrator import RoundResult, run_round
 from tests.chaos.plan import LONG_ROUND, PlannedFault, plan_faults
+from tests.chaos.releases import (
+    FIRST_RELEASE,
+    RELEASE_BEFORE,
+    MissingRelease,
+    check_out,
+)
 from tests.chaos.round_report import render_json, render_report
 
 LOG_DIRECTORY = Path("var/chaos")
@@ -33,16 +39,19 @@ def main() -> int:
     options = _parse_options()
     # As Ctrl-C does, so that the parts are stopped and their directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    is_upgraded = options.only in UPGRADE.name and (
-        bool(options.only) or options.seconds >= LONG_ROUND
+    is_upgraded = (
+        not options.mixed
+        and options.only in UPGRADE.name
+        and (bool(options.only) or options.seconds >= LONG_ROUND)
     )
     seconds = options.seconds - (UPGRADE_SECONDS if is_upgraded else 0.0)
-    planned = plan_faults(options.seed, seconds, only=options.only)
+    fleet = MIXED_FLEET if options.mixed else USUAL_FLEET
+    planned = plan_faults(options.seed, seconds, only=options.only, fleet=fleet)
     print(f"seed {options.seed}, {options.seconds:g} s, {len(planned)} faults\n")
     if options.plan:
         _print_plan(planned)
         return 0
-    with _running_cluster(is_upgraded=is_upgraded) as cluster:
+    with _running_cluster(options, is_upgraded=is_upgraded) as cluster:
         result = run_round(
             cluster, planned, seed=options.seed, seconds=seconds, print_line=_print_line
         )
@@ -77,23 +86,36 @@ def _write_json(
 
 
 @contextmanager
-def _running_cluster(*, is_upgraded: bool) -> Iterator[Cluster]:
-    with tempfile.TemporaryDirectory(prefix="chaos-") as home:
-        cluster = Cluster(Path(home))
+def _running_cluster(
+    options: argparse.Namespace, *, is_upgraded: bool
+) -> Iterator[Cluster]:
+    with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
+        home = Path(directory)
+        cluster = _mixed_cluster(options, home) if options.mixed else Cluster(home)
         try:
-            cluster.start_all(_first_release(Path(home)) if is_upgraded else ROOT)
+            cluster.start_all(_first_release(options, home) if is_upgraded else ROOT)
             yield cluster
         finally:
             cluster.stop_all()
-            _keep_logs(Path(home))
+            _keep_logs(home)
 
 
-def _first_release(home: Path) -> Path:
+def _mixed_cluster(options: argparse.Namespace, home: Path) -> Cluster:
+    try:
+        release = check_out(options.before or RELEASE_BEFORE, home / "before")
+    except MissingRelease as missing:
+        sys.exit(f"No round with a mixed fleet: {missing}")
+    print(f"Half of the fleet runs {release}.\n")
+    return Cluster(home, MIXED_FLEET, release.code)
+
+
+def _first_release(options: argparse.Namespace, home: Path) -> Path:
     """The code that a round with an upgrade begins with."""
-    before = check_out_release_before(home / "before")
-    if before is None:
-        print("No upgrade: this repository does not have the release before.")
-    return before or ROOT
+    try:
+        return check_out(options.before or FIRST_RELEASE, home / "before").code
+    except MissingRelease as missing:
+        print(f"No upgrade: {missing}")
+    return ROOT
 
 
 def _keep_logs(home: Path) -> None:
@@ -112,6 +134,17 @@ def _parse_options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--seed", type=int, help="decides what is broken when; random if absent"
+    )
+    parser.add_argument(
+        "--mixed",
+        action="store_true",
+        help="let half of the fleet run the release before, all the time",
+    )
+    parser.add_argument(
+        "--before",
+        metavar="COMMIT",
+        help=f"the release before; {RELEASE_BEFORE} with --mixed, and {FIRST_RELEASE} "
+        "for the upgrade of a long round",
     )
     parser.add_argument("--json", type=Path, default=LOG_DIRECTORY / "round.json")
     parser.add_argument("--plan", action="store_true", help="print the plan and end")

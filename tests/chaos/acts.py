@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Generator
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import psycopg
@@ -24,24 +23,12 @@ from tests.chaos.steps import (
     wait_until_ended,
 )
 
-# The release before. Nothing is released yet: the commit with the initial migrations.
-BEFORE = "9029448"
 # Seconds that a migration may take.
 MIGRATION_TIMEOUT = 120.0
 # Seconds without another fault before a fault that must harm nobody.
 CALM_SECONDS = 10.0
 _NEXT_RELEASE = {"DJANGO_SETTINGS_MODULE": "tests.chaos.next_release.settings"}
 _SYNCHRONOUS_STANDBY = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
-
-
-def check_out_release_before(into: Path) -> Path | None:
-    """The code of the release before; None where this is no repository."""
-    archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True)
-    if archive.returncode:
-        return None
-    into.mkdir()
-    subprocess.run(["tar", "-x", "-C", str(into)], input=archive.stdout, check=True)
-    return into
 
 
 def upgrade(cluster: Cluster, victims: tuple[str, ...], seconds: float) -> FaultSteps:

@@ -31,7 +31,6 @@ AFTERMATH = 30.0
 PROMPT = 0.4
 NEAR = 1.5
 
-WORKERS = ("worker-1", "worker-2", "worker-3")
 STOPPING = ("kill", "SIGSTOP", "SIGTERM", "PostgreSQL")
 VERDICTS = {
     "succeeded": "delivered",
@@ -168,7 +167,7 @@ def _causes_of_lateness(run: RunRecord, evidence: Evidence) -> set[str]:
     if not was_taken_on_time:
         if _is_outage(_times(faults, {"postgres"}), at, first):
             return seen | {"database_away"}
-        if _is_outage(_times_without_workers(faults), at, first):
+        if _is_outage(_times_without_workers(evidence), at, first):
             return seen | {"no_worker", "database_away"}
     return seen | BUSY | _causes_nearby(_faults_near(faults, at, last))
 
@@ -237,14 +236,14 @@ def _times(faults: Iterable[Fault], victims: Collection[str]) -> Times:
     return merged
 
 
-def _times_without_workers(faults: Sequence[Fault]) -> Times:
+def _times_without_workers(evidence: Evidence) -> Times:
     """When no worker was at work."""
     found: Times = [(-NEVER, NEVER)]
-    for worker in WORKERS:
+    for worker in evidence.workers:
         found = [
             (max(a, c), min(b, d))
             for a, b in found
-            for c, d in _times(faults, {worker})
+            for c, d in _times(evidence.faults, {worker})
             if max(a, c) < min(b, d)
         ]
     return found

@@ -7,6 +7,7 @@ import itertools
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ class ServiceAddress(NamedTuple):
     url: str
     token: str
     target_url: str
+    # Another web, which is called in turns with the first one.
+    second_url: str = ""
 
 
 class TaskDetails(TypedDict, total=False):
@@ -61,11 +64,17 @@ class CallLog:
     def __init__(self) -> None:
         self.calls: list[ClientCall] = []
         self.control = ControlCalls()
+        # How many calls each web answered, by its URL.
+        self.answers: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def append(self, call: ClientCall) -> None:
         with self._lock:
             self.calls.append(call)
+
+    def count_answer(self, url: str) -> None:
+        with self._lock:
+            self.answers[url] += 1
 
 
 @dataclass
@@ -97,6 +106,8 @@ class ChaosClient(threading.Thread):
         self._numbers = itertools.count(1)
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._stopped = threading.Event()
+        webs = (service.url, service.second_url)
+        self._webs = itertools.cycle(url for url in webs if url)
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {service.token}"
 
@@ -155,12 +166,13 @@ class ChaosClient(threading.Thread):
 
     def send(self, method: str, path: str, body: Any = None) -> tuple[int | None, Any]:
         """Call the service; returns the status, None without one, and the JSON."""
-        status, answer = None, None
+        status, answer, url = None, None, next(self._webs)
         try:
             response = self._session.request(
-                method, self.service.url + path, json=body, timeout=TIMEOUTS
+                method, url + path, json=body, timeout=TIMEOUTS
             )
             status = response.status_code
+            self.call_log.count_answer(url)
             answer = response.json() if response.ok and response.content else None
         except (requests.RequestException, ValueError):
             # A connection cannot be used again once its answer was cut off.

@@ -24,15 +24,14 @@ from tests.acceptance.harness import ROOT, Harness, eventually, free_port
 from tests.acceptance.replica import Replica
 from tests.broker_messages import QUEUE
 from tests.chaos.evidence import NOTICES, WAITS_FOR_BOUNDS
+from tests.chaos.fleets import USUAL_FLEET, Fleet, kind_of
 from tests.chaos.log_pipes import LogPipe
 from tests.chaos.proxies import PartProxies
 from tests.chaos.scripted_target import CLOSING_FLAG
 from tests.chaos.workloads import DOMAIN
 from tests.name_server import NameServer
 
-BEATS = ("beat-1", "beat-2", "beat-3")
-WORKERS = ("worker-1", "worker-2", "worker-3")
-PARTS = ("web", *BEATS, *WORKERS)
+BEATS, WORKERS, PARTS = USUAL_FLEET.beats, USUAL_FLEET.workers, USUAL_FLEET.parts
 SERVERS = ("redis", "postgres")
 # Python imports the module in it when a part starts: its clock, and its name server.
 INJECTED_PATH = ROOT / "tests" / "chaos" / "injected"
@@ -90,14 +89,21 @@ _OPEN_CHANGE = "SELECT 1 FROM tasks_api_schedulechange WHERE open_from IS NOT NU
 class Cluster(Harness):
     """A harness whose parts have names, and are only down while a fault holds them."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self, home: Path, fleet: Fleet = USUAL_FLEET, older_code: Path = ROOT
+    ) -> None:
         super().__init__(home, durable=True)
+        self.fleet = fleet
+        # What the older parts of the fleet run.
+        self.older_code = older_code
         self.environment |= {"WEB_CONCURRENCY": "2", "SCHEDULER_MIN_FREQUENCY": "4"}
-        self.environment["SCHEDULER_PUBLIC_URL"] = self.url
+        self.web_ports = {name: free_port() for name in fleet.webs}
+        self.web_ports["web"] = self.port
         self.target_port = free_port()
         self.target_url = f"http://127.0.0.1:{self.target_port}"
         self.target_log = home / "arrivals.log"
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
+        self.older_pids: set[int] = set()
         # The parts that a fault holds; any other part that is down ended by itself.
         self.held_parts: set[str] = set()
         self.part_failures: list[str] = []
@@ -123,7 +129,7 @@ class Cluster(Harness):
         )
         self.proxies = PartProxies(self.home, dict(self._routes()))
         self.clocks.mkdir()
-        for name in PARTS:
+        for name in self.fleet.parts:
             self.shift_clock(name, 0)
             self.launch(name)
         url = f"{self.target_url}/notice/{NOTICES}"
@@ -132,7 +138,7 @@ class Cluster(Harness):
 
     def _routes(self) -> Iterator[tuple[str, str]]:
         """The proxy of each part for each server, and the socket behind it."""
-        for name in PARTS:
+        for name in self.fleet.parts:
             yield f"{name}:redis", str(self.redis.socket)
             for server in (self.postgres, self.spare):
                 socket = server.socket_dir / f".s.PGSQL.{PORT}"
@@ -145,18 +151,28 @@ class Cluster(Harness):
             f"127.0.0.1:{ports[f'{name}:{_server_name(server)}']}"
             for server in (self.postgres, self.spare)
         )
-        # The release before knows nothing of several hosts.
-        hosts = f"{first},{second}" if self.code_root == ROOT else first
         settings = {
-            "DATABASE_URL": f"postgresql://postgres@{hosts}/scheduler"
+            "DATABASE_URL": f"postgresql://postgres@{first},{second}/scheduler"
             "?target_session_attrs=read-write",
             "REDIS_URL": f"redis://127.0.0.1:{ports[f'{name}:redis']}/0",
             "PYTHONPATH": str(INJECTED_PATH),
             "CHAOS_CLOCK": str(self.clocks / name),
+            "SCHEDULER_PUBLIC_URL": self._reported_to(name),
         }
-        if name in WORKERS:
+        if name in self.fleet.workers:
             settings["CHAOS_NAME_SERVER"] = self.name_server.address
+        if name in self.web_ports:
+            settings["PORT"] = str(self.web_ports[name])
         return settings
+
+    def _reported_to(self, name: str) -> str:
+        """Where targets report on long work of a worker: to the other release, if there is one."""
+        older = self.fleet.older
+        others = [web for web in self.fleet.webs if (web in older) != (name in older)]
+        return self.web_url((others or self.fleet.webs)[0])
+
+    def web_url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.web_ports[name]}"
 
     def stop_all(self) -> None:
         """End every process that was started, with its children."""
@@ -170,8 +186,14 @@ class Cluster(Harness):
         self.name_server.close()
 
     def is_whole(self) -> bool:
+        fleet = self.fleet
         with suppress(requests.RequestException, ValueError, KeyError):
-            return self.is_ready(workers=len(WORKERS), beats=len(BEATS))
+            return self.is_ready(
+                workers=len(fleet.workers), beats=len(fleet.beats)
+            ) and all(
+                requests.get(f"{self.web_url(web)}/readyz", timeout=5).ok
+                for web in fleet.webs[1:]
+            )
         return False
 
     def is_drained(self) -> bool:
@@ -190,12 +212,23 @@ class Cluster(Harness):
         elif name == "redis":
             self.parts[name] = self.redis_process = self.redis.start()
         else:
-            part = name.partition("-")[0]
-            self.log_pipes[name] = log = LogPipe(self.home / f"{part}.log")
-            settings = self._part_settings(name)
-            self.parts[name] = self.start_part_into(log.writer, part, **settings)
-            log.start_reading()
+            self._launch_part(name)
         self.held_parts.discard(name)
+
+    def _launch_part(self, name: str) -> None:
+        is_older = name in self.fleet.older
+        mark = "-before" if is_older else ""
+        log = LogPipe(self.home / f"{kind_of(name)}{mark}.log")
+        self.log_pipes[name] = log
+        self.parts[name] = process = self.start_part_into(
+            log.writer,
+            kind_of(name),
+            code=self.older_code if is_older else self.code_root,
+            **self._part_settings(name),
+        )
+        log.start_reading()
+        if is_older:
+            self.older_pids.add(process.pid)
 
     def kill(self, name: str) -> None:
         self.held_parts.add(name)

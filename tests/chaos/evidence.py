@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from tests.chaos.control_calls import AccountAnswer, Answered, ControlCalls
+from tests.chaos.fleets import USUAL_FLEET
 
 NEVER = math.inf
 NOT_FOUND = 404
@@ -268,6 +269,11 @@ class Evidence:
     accounts: Sequence[AccountAnswer] = ()
     # No more requests of a bounded token may start in a round than this.
     bounded_runs: int = 0
+    workers: Sequence[str] = USUAL_FLEET.workers
+    # In a mixed fleet, how many runs were seen at workers of each release, and how many
+    # calls the web of each answered.
+    runs_by_release: Mapping[str, int] = field(default_factory=dict)
+    answers_by_release: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def calls_by_mark(self) -> Mapping[str, list[ClientCall]]:

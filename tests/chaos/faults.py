@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.chaos.acts import make_promotion, migrate_beside_a_reader, upgrade
 from tests.chaos.cluster import BEATS, PARTS, SERVERS, WORKERS
@@ -30,6 +30,7 @@ from tests.chaos.fault_actions import (
     stop_reading_logs,
     wipe_redis,
 )
+from tests.chaos.fleets import Fleet
 from tests.chaos.proxies import CUT, SILENT
 from tests.chaos.steps import SETTLE_SECONDS, FaultAction
 
@@ -49,6 +50,13 @@ class FaultKind:
     is_instant: bool = False
     is_harmless: bool = False
     takes_bells: bool = False
+
+    def in_fleet(self, fleet: Fleet) -> FaultKind:
+        """The kind with victims in this fleet; what strikes all of a kind strikes all of it."""
+        group = fleet.members(self.group)
+        is_for_all = self.victim_count == len(self.group) > 1
+        count = len(group) if is_for_all else self.victim_count
+        return replace(self, group=group, victim_count=count)
 
 
 SHORT_STOPS = ((0.3, 4.0),)

@@ -6,7 +6,7 @@ import heapq
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.acceptance.harness import ROOT, eventually
 from tests.chaos import observations
@@ -19,6 +19,7 @@ from tests.chaos.faults import ALL_PARTS, KIND_BY_NAME, UPGRADE
 from tests.chaos.hostile_tenant import HostileClient
 from tests.chaos.lane_clients import LaneClient
 from tests.chaos.plan import LONG_ROUND, PlannedFault
+from tests.chaos.release_gaps import known_to
 from tests.chaos.schedule_clients import (
     BOUNDED_RUNS,
     QUOTA_OF_RUNS,
@@ -26,6 +27,7 @@ from tests.chaos.schedule_clients import (
 )
 from tests.chaos.schedule_invariants import runs_with_accounts
 from tests.chaos.steps import FaultSteps
+from tests.chaos.work_shares import WorkShares, answers_by_release
 from tests.chaos.workloads import NewHostClient, make_clients
 
 # Seconds between two looks at the parts.
@@ -141,6 +143,9 @@ def run_round(
 ) -> RoundResult:
     """Run clients and faults on a started cluster."""
     began, call_log = time.monotonic(), CallLog()
+    shares = WorkShares(cluster)
+    if cluster.fleet.older:
+        shares.start()
     clients = make_clients(seed, _service_address(cluster), call_log)
     _start(clients)
     time.sleep(CALM_SECONDS)
@@ -162,17 +167,18 @@ def run_round(
     drain_seconds = _measure(lambda: _drain(cluster, clients))
     cluster.restart_dead_parts()
     evidence = _gather(cluster, call_log, faults, time.monotonic() - began)
+    evidence = replace(evidence, runs_by_release=shares.stop())
     return RoundResult(evidence, repair_seconds, drain_seconds)
 
 
 def _make_late_clients(
     cluster: Cluster, seed: int, call_log: CallLog
 ) -> list[ChaosClient]:
-    """The clients that need what the release before cannot do."""
+    """The clients that need what the first release cannot do."""
     service = _service_address(cluster)
     kinds = (NewHostClient, LaneClient, CalendarClient)
     cluster.make_administrator()
-    return [
+    clients: list[ChaosClient] = [
         *(kind(1, seed, service, call_log) for kind in kinds),
         *make_control_clients(
             *(seed, service, call_log),
@@ -181,6 +187,7 @@ def _make_late_clients(
         ),
         _make_hostile_client(cluster, seed),
     ]
+    return known_to(cluster.older_code, clients)
 
 
 def _gather(
@@ -203,17 +210,20 @@ def _gather(
         call_log.control,
         observations.ask_accounts(cluster, runs_with_accounts(runs)),
         BOUNDED_RUNS,
+        cluster.fleet.workers,
+        answers_by_release=answers_by_release(cluster, call_log.answers),
     )
 
 
 def _service_address(cluster: Cluster) -> ServiceAddress:
     token = str(cluster.api.headers["Authorization"]).removeprefix("Bearer ")
-    return ServiceAddress(cluster.url, token, cluster.target_url)
+    first, *others = map(cluster.web_url, cluster.fleet.webs)
+    return ServiceAddress(first, token, cluster.target_url, *others)
 
 
 def _make_hostile_client(cluster: Cluster, seed: int) -> HostileClient:
     token = cluster.manage("issue_token", "--tenant", HOSTILE_TENANT, "--user", "eve")
-    service = ServiceAddress(cluster.url, token, cluster.target_url)
+    service = _service_address(cluster)._replace(token=token)
     return HostileClient(1, seed, service, CallLog())
 
 

@@ -6,6 +6,7 @@ import random
 from typing import NamedTuple
 
 from tests.chaos.faults import ACTS, KIND_BY_NAME, KINDS, FaultKind
+from tests.chaos.fleets import USUAL_FLEET, Fleet
 
 # A round of so many seconds has acts.
 LONG_ROUND = 120.0
@@ -28,10 +29,15 @@ class PlannedFault(NamedTuple):
 
 
 def plan_faults(
-    seed: int, seconds: float, *, interval: float = 1.0, only: str = ""
+    seed: int,
+    seconds: float,
+    *,
+    interval: float = 1.0,
+    only: str = "",
+    fleet: Fleet = USUAL_FLEET,
 ) -> list[PlannedFault]:
     """Plan a round: the same seed and length give the same faults at the same times."""
-    return _Planner(seed, seconds, interval, only).plan()
+    return _Planner(seed, seconds, interval, only, fleet).plan()
 
 
 class _Planner:
@@ -41,11 +47,14 @@ class _Planner:
     it would wait for ever.
     """
 
-    def __init__(self, seed: int, seconds: float, interval: float, only: str) -> None:
+    def __init__(
+        self, seed: int, seconds: float, interval: float, only: str, fleet: Fleet
+    ) -> None:
         self._rng = random.Random(seed)
         self._seconds = seconds
         self._interval = interval
-        self._kinds = [kind for kind in KINDS if only in kind.name]
+        self._fleet = fleet
+        self._kinds = [kind.in_fleet(fleet) for kind in KINDS if only in kind.name]
         self._acts = self._choose_acts(only) if seconds >= LONG_ROUND or only else []
         self._deck: list[FaultKind] = []
         self._busy_until: dict[str, float] = {}
@@ -69,7 +78,7 @@ class _Planner:
         acts = []
         for share, kinds in ACTS:
             if fitting := [kind for kind in kinds if only in kind.name]:
-                kind = self._rng.choice(fitting)
+                kind = self._rng.choice(fitting).in_fleet(self._fleet)
                 at, seconds = round(share * self._seconds, 2), self._draw_seconds(kind)
                 acts.append(PlannedFault(at, kind.name, kind.group, seconds))
         return acts

@@ -54,9 +54,20 @@ def round_figures(result: RoundResult) -> dict[str, Any]:
         "fire times that calendars left out": sum(
             account.excluded for account in evidence.accounts
         ),
+        **_figures_of_releases(evidence),
         "faults": len(evidence.faults),
         "whole again after s": round(result.repair_seconds, 1),
         "nothing left to do after s": round(result.drain_seconds, 1),
+    }
+
+
+def _figures_of_releases(evidence: Evidence) -> dict[str, Any]:
+    """What both releases of a mixed fleet did."""
+    if not evidence.answers_by_release:
+        return {}
+    return {
+        "calls that the webs of each release answered": evidence.answers_by_release,
+        "runs that were seen at its workers": evidence.runs_by_release,
     }
 
 

@@ -153,6 +153,7 @@ def _check_timing(
 ) -> Iterator[str]:
     if any(arrival.lateness < -CLOCK_RESOLUTION for arrival in arrivals):
         yield "a run was sent early"
+    arrivals = _since_known_claim(run, arrivals)
     for stopped_at, until in expectation.stops:
         if stopped_at < (run.started_at or 0.0) < until - CLAIM_SECONDS:
             yield "a run was claimed after its task was stopped"
@@ -166,3 +167,15 @@ def _check_timing(
             for arrival in arrivals
         ):
             yield "a run was sent as it was before its task was replaced"
+
+
+def _since_known_claim(run: RunRecord, arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """The requests of which it is known when a worker took the run for them.
+
+    Another attempt overwrites when the run was taken for the first one. Its worker may
+    have held it for long: until then, only the start of the request is known.
+    """
+    first = run.attempts[0] if len(run.attempts) > 1 else None
+    if first is None or first.is_lost:
+        return list(arrivals)
+    return [each for each in arrivals if each.arrived_at > first.ended_at]

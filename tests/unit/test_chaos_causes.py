@@ -104,6 +104,14 @@ def test_the_cause_of_a_late_delivery_is_what_was_broken(
     assert found.rule == "why names another cause"
 
 
+def test_three_workers_of_four_are_no_outage() -> None:
+    evidence = make_evidence(make_run(), "workers_busy", faults=(WORKERS,))
+    of_four = replace(evidence, workers=(*evidence.workers, "worker-4"))
+
+    assert list(check_causes(evidence))
+    assert not list(check_causes(of_four))
+
+
 def test_what_was_taken_on_time_may_have_waited_in_its_worker_through_a_fault() -> None:
     run = make_run(started_at=AT + 0.01)
 

@@ -184,6 +184,24 @@ def test_a_request_as_it_was_before_its_job_was_replaced_is_found() -> None:
     }
 
 
+def test_a_first_attempt_may_have_been_taken_before_its_job_was_replaced() -> None:
+    job = ClientCall(
+        "a", "create", 1.0, 1.1, 202, FireTimeGrid(10_000, 4_000), is_cron=True
+    )
+    same = replace(job, verb="replace", sent_at=9.9, answered_at=10.01, version=1)
+    gone = replace(DELETE, is_cron=True, sent_at=13.0, answered_at=13.1)
+    attempts = (AttemptRecord(1, 10.02, 0.1), AttemptRecord(2, 11.02, 0.1))
+    run = run_at(10, attempt_count=2, started_at=11.01, attempts=attempts)
+    run = run._replace(finished_at=11.2, is_retried=True)
+    first, again = arrival_of(run, after=0.05), arrival_of(run, after=1.05)
+    calls = (job, same, gone)
+
+    assert not rules(seen([run], [first, again._replace(version=1)], calls))
+    assert rules(seen([run], [first, again], calls)) == {
+        "a run was sent as it was before its task was replaced"
+    }
+
+
 def test_a_job_replaced_by_one_with_the_same_schedule_keeps_its_fire_times() -> None:
     job = ClientCall(
         "a", "create", 1.0, 1.1, 202, FireTimeGrid(2_000, 4_000), is_cron=True
