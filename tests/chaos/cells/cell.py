@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import requests
 
 from scheduler_service.local.postgres import Postgres
@@ -14,6 +15,8 @@ from tests.chaos.cluster import Cluster
 
 CELL_PARTS = ("web", "worker-1", "beat-1")
 CELL_SERVERS = ("redis", "postgres")
+
+_HEARTBEAT = "SELECT 1 FROM tasks_api_heartbeat WHERE name LIKE %s OR name LIKE %s"
 
 
 class Cell(Cluster):
@@ -56,6 +59,16 @@ class Cell(Cluster):
         with suppress(requests.RequestException, ValueError, KeyError):
             return self.is_ready()
         return False
+
+    def is_at_work(self, name: str) -> bool:
+        """Whether a process that was started has reached its servers."""
+        try:
+            if name == "web":
+                return requests.get(f"{self.url}/readyz", timeout=2).ok
+            pid = self.parts[name].pid
+            return bool(self.query(_HEARTBEAT, f"worker-{pid}@%", f"beat@%:{pid}"))
+        except (requests.RequestException, psycopg.OperationalError):
+            return False
 
     def report_failure(self, failure: str) -> None:
         super().report_failure(f"{self.name}: {failure}")
