@@ -72,4 +72,4 @@ bench: setup ## Measure for some 15 minutes (make bench s="burst-10k idle-1m" le
 	@.venv/bin/python -m tests.benchmarks $(s) $(if $(rounds),--rounds $(rounds)) $(if $(save),--save)
 
 chaos: setup ## Break things on purpose for ten minutes and check what happened (make chaos seconds=60 seed=7)
-	@.venv/bin/python -m tests.chaos --seconds $(or $(seconds),600) $(if $(seed),--seed $(seed)) $(if $(only),--only "$(only)") $(if $(mixed),--mixed) $(if $(before),--before $(before))
+	@.venv/bin/python -m tests.chaos --seconds $(or $(seconds),600) $(if $(seed),--seed $(seed)) $(if $(only),--only "$(only)") $(if $(mixed),--mixed) $(if $(before),--before $(before)) $(if $(cells),--cells $(cells))

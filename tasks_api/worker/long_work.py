@@ -11,7 +11,7 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
 from django.conf import settings
@@ -31,6 +31,7 @@ from tasks_api.domain.exceptions import (
     RunNotFound,
     TenantFrozen,
 )
+from tasks_api.domain.ids import TENANT_BITS_RANGE, tenant_bits
 from tasks_api.domain.states import FINAL_STATES, RunState
 from tasks_api.models import Run
 from tasks_api.storage import run_rows
@@ -225,8 +226,8 @@ def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
             if found and found[0]["state"] not in FINAL_STATES:
                 # It is parked.
                 raise TenantFrozen
-    if not found:
-        raise RunNotFound("Run not found")
+        if not found:
+            _refuse_unknown_run(cursor, run_id)
     row = _make_long_run(found[0])
     if turn is not None:
         return row, turn
@@ -234,6 +235,15 @@ def _lock_run(caller: Caller, run_id: UUID) -> tuple[_LongRun, int]:
     if row.state == RunState.PENDING:
         raise InvalidState(NOT_OPEN)
     return row, row.turn
+
+
+def _refuse_unknown_run(cursor: CursorWrapper, run_id: UUID) -> NoReturn:
+    """Raise TenantFrozen if the run may have been made where its tenant lives now."""
+    values = [TENANT_BITS_RANGE, tenant_bits(run_id)]
+    cursor.execute(statements.FIND_FROZEN_TENANT, values)
+    if cursor.fetchone():
+        raise TenantFrozen
+    raise RunNotFound("Run not found")
 
 
 def _read_turn(caller: Caller, run_id: UUID) -> int | None:

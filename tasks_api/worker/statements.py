@@ -160,6 +160,11 @@ READ_ENDED_RUN = f"""
     WHERE run.id = %s
 """
 
+# Finds a tenant that is frozen, or has moved away, by the bits with which its runs' ids end.
+FIND_FROZEN_TENANT = """
+    SELECT id FROM accounts_tenant WHERE frozen_at IS NOT NULL AND mod(id, %s) = %s LIMIT 1
+"""
+
 # Locks the tasks of some runs that these may pause or end, because they are written together
 # with their runs. Tasks are locked before runs, as in removal and in taking.
 LOCK_COUNTED_TASKS = """

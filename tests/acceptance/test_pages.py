@@ -43,6 +43,7 @@ _PROXY = "changes the machine; test_proxies.py starts nginx with this file"
 _CELLS = "test_cells.py starts cells as the page says, and test_door.py a door"
 _PIP = "would change the environment of the tests, which has it already"
 _TWO_DATABASES = "takes a second database; tests/integration/moving runs it"
+_SLOW = "takes minutes; it is a test itself"
 _HA = "takes several machines; test_ha_stack.py starts the stack of the page"
 _BROKERS = "takes several machines; test_sentinel.py and test_rabbitmq.py start them"
 NOT_RUN = {
@@ -114,9 +115,8 @@ NOT_RUN = {
     "caddy validate --config /etc/caddy/Caddyfile": _PROXY,
     "systemctl reload caddy": _PROXY,
     "curl -sS https://scheduler.example.org/readyz": _PROXY,
-    ".venv/bin/python -m pytest -n 0 -s -m slow tests/acceptance/test_outages.py": (
-        "takes minutes; it is a test itself"
-    ),
+    ".venv/bin/python -m pytest -n 0 -s -m slow tests/acceptance/test_outages.py": _SLOW,
+    ".venv/bin/python -m pytest -n 0 -m slow tests/acceptance/test_chaos_cells.py": _SLOW,
     "docker compose exec web python manage.py createsuperuser": _DOCKER,
     "docker compose exec web python manage.py issue_token --tenant acme --user ann": _DOCKER,
     "docker compose up --build --detach": _DOCKER,

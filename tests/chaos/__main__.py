@@ -13,6 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.acceptance.harness import ROOT
+from tests.chaos.cells.cell_group import CellGroup, first_homes
+from tests.chaos.cells.faults import CELL_KINDS, SHARED_KINDS
+from tests.chaos.cells.group_report import render_group_json, render_group_report
+from tests.chaos.cells.group_round import run_group_round
+from tests.chaos.cells.invariants import find_group_violations
+from tests.chaos.cells.plan import PlannedItem, plan_group
 from tests.chaos.cluster import Cluster
 from tests.chaos.evidence import Violation
 from tests.chaos.faults import ALL_KINDS, UPGRADE
@@ -37,6 +43,8 @@ UPGRADE_SECONDS = 40.0
 
 def main() -> int:
     options = _parse_options()
+    if options.cells:
+        return _break_cells(options)
     # As Ctrl-C does, so that the parts are stopped and their directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     is_upgraded = (
@@ -58,7 +66,27 @@ def main() -> int:
     return _report(options, result)
 
 
-def _print_plan(planned: Sequence[PlannedFault]) -> None:
+def _break_cells(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    seed, seconds, cells = options.seed, options.seconds, options.cells
+    planned = plan_group(seed, seconds, first_homes(cells), only=options.only)
+    print(
+        f"seed {seed}, {seconds:g} s, {cells} cells, {len(planned)} faults and moves\n"
+    )
+    if options.plan:
+        _print_plan(planned)
+        return 0
+    with _running_group(cells) as group:
+        result = run_group_round(
+            group, planned, seed=seed, seconds=seconds, print_line=_print_line
+        )
+    violations = find_group_violations(result.evidence)
+    report = render_group_report(result, violations)
+    evidence = render_group_json(seed, seconds, result, violations)
+    return _end(options, report, evidence, violations)
+
+
+def _print_plan(planned: Sequence[PlannedItem]) -> None:
     for each in planned:
         print(f"{each.at:7.2f} s  {each.description}")
 
@@ -69,20 +97,24 @@ def _print_line(line: str) -> None:
 
 def _report(options: argparse.Namespace, result: RoundResult) -> int:
     violations = find_violations(result.evidence)
-    print(f"\n{render_report(result, violations)}")
+    evidence = render_json(options.seed, options.seconds, result, violations)
+    return _end(options, render_report(result, violations), evidence, violations)
+
+
+def _end(
+    options: argparse.Namespace,
+    report: str,
+    evidence: str,
+    violations: Sequence[Violation],
+) -> int:
+    """Print the report and keep the evidence; returns the exit code."""
+    print(f"\n{report}")
     for violation in violations[:MAX_PRINTED_VIOLATIONS]:
         print(f"VIOLATION {violation.rule} ({violation.mark}): {violation.detail}")
-    _write_json(options, result, violations)
-    return int(bool(violations))
-
-
-def _write_json(
-    options: argparse.Namespace, result: RoundResult, violations: Sequence[Violation]
-) -> None:
-    text = render_json(options.seed, options.seconds, result, violations)
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(f"{text}\n", encoding="utf-8")
+    options.json.write_text(f"{evidence}\n", encoding="utf-8")
     print(f"\nThe evidence is in {options.json}, the logs are in {LOG_DIRECTORY}/.")
+    return int(bool(violations))
 
 
 @contextmanager
@@ -118,11 +150,23 @@ def _first_release(options: argparse.Namespace, home: Path) -> Path:
     return ROOT
 
 
+@contextmanager
+def _running_group(count: int) -> Iterator[CellGroup]:
+    with tempfile.TemporaryDirectory(prefix="chaos-") as home:
+        group = CellGroup(Path(home), count)
+        try:
+            group.start()
+            yield group
+        finally:
+            group.stop()
+            _keep_logs(Path(home))
+
+
 def _keep_logs(home: Path) -> None:
     LOG_DIRECTORY.mkdir(parents=True, exist_ok=True)
-    servers = [home / name / "log" for name in ("postgres", "redis", "spare/postgres")]
-    for log in [*home.glob("*.log"), *servers]:
-        if log.exists():
+    # Those of parts, and those of servers.
+    for log in [*home.rglob("*.log"), *home.rglob("log")]:
+        if log.is_file():
             name = "-".join(log.relative_to(home).with_suffix(".log").parts)
             shutil.copyfile(log, LOG_DIRECTORY / name)
 
@@ -153,8 +197,15 @@ def _parse_options() -> argparse.Namespace:
         default="",
         help="only the kinds of faults with this text in their names",
     )
+    parser.add_argument(
+        "--cells",
+        type=int,
+        default=0,
+        help="break so many whole cells behind a door, and not one installation",
+    )
     options = parser.parse_args()
-    if not any(options.only in kind.name for kind in ALL_KINDS):
+    kinds = (*CELL_KINDS, *SHARED_KINDS) if options.cells else ALL_KINDS
+    if not any(options.only in kind.name for kind in kinds):
         parser.error(f"no kind of fault has {options.only!r} in its name")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1_000_000)

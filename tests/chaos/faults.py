@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tests.chaos.acts import make_promotion, migrate_beside_a_reader, upgrade
 from tests.chaos.cluster import BEATS, PARTS, SERVERS, WORKERS
+from tests.chaos.evidence import Fault
 from tests.chaos.fault_actions import (
     close_kept_connections,
     cut_postgres_sessions,
@@ -133,3 +134,19 @@ ACTS = (
 )  # fmt: skip
 ALL_KINDS = (*KINDS, UPGRADE, *(kind for _, kinds in ACTS for kind in kinds))
 KIND_BY_NAME = {kind.name: kind for kind in ALL_KINDS}
+
+
+def record_fault(
+    kind: FaultKind, victims: tuple[str, ...], began_at: float, repaired_at: float
+) -> Fault:
+    """What the referee reads of a fault that is over."""
+    return Fault(
+        kind.name,
+        victims,
+        began_at,
+        repaired_at,
+        kind.loses_requests,
+        kind.is_instant,
+        kind.is_harmless,
+        kind.takes_bells,
+    )

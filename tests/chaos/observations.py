@@ -8,7 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import requests
 
 from tests.chaos.cluster import HOSTILE_TENANT, TENANT, Cluster
 from tests.chaos.control_calls import AccountAnswer
@@ -54,6 +56,13 @@ _RECURRING_TASKS = """
         SELECT 1 FROM django_celery_beat_periodictask periodic
         WHERE periodic.id = task.periodic_task_id AND periodic.one_off)
 """
+
+
+class Service(Protocol):
+    """What answers questions about tasks, and the session of their user."""
+
+    url: str
+    api: requests.Session
 
 
 class RecurringTask(NamedTuple):
@@ -104,9 +113,9 @@ def count_poison_runs(cluster: Cluster) -> dict[str, int]:
     return Counter(task_id for task_id, has_run in rows if has_run)
 
 
-def read_recurring_tasks(cluster: Cluster) -> list[RecurringTask]:
+def read_recurring_tasks(cluster: Cluster, tenant: str = TENANT) -> list[RecurringTask]:
     """The tasks of the clients that go on firing."""
-    rows = cluster.query(_RECURRING_TASKS, TENANT)
+    rows = cluster.query(_RECURRING_TASKS, tenant)
     return [RecurringTask(task_id, name, mark_in(url)) for task_id, name, url in rows]
 
 
@@ -125,15 +134,17 @@ def ask_why(cluster: Cluster, runs: Sequence[RunRecord]) -> list[WhyAnswer]:
     return answers
 
 
-def ask_accounts(cluster: Cluster, runs: Sequence[RunRecord]) -> list[AccountAnswer]:
-    """Ask for the accounts of the tasks of these runs, for at most ACCOUNT_SECONDS."""
+def ask_accounts(
+    service: Service, runs: Sequence[RunRecord], seconds: float = ACCOUNT_SECONDS
+) -> list[AccountAnswer]:
+    """Ask for the accounts of the tasks of these runs, for at most so many seconds."""
     tasks = sorted({(run.task_id, run.mark) for run in runs})
-    until, answers = time.monotonic() + ACCOUNT_SECONDS, []
+    until, answers = time.monotonic() + seconds, []
     for task_id, mark in random.Random(len(tasks)).sample(tasks, len(tasks)):
         if time.monotonic() > until:
             break
-        response = cluster.api.get(
-            f"{cluster.url}/tasks/{task_id}/account/", timeout=ANSWER_TIMEOUT
+        response = service.api.get(
+            f"{service.url}/tasks/{task_id}/account/", timeout=ANSWER_TIMEOUT
         )
         found = response.json() if response.ok else {}
         numbers = (found.get(name, 0) for name in AccountAnswer._fields[2:])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tests.acceptance.harness import ROOT, eventually
 from tests.chaos import observations
+from tests.chaos.agenda import POLL_INTERVAL, FaultAgenda, RunningFault
 from tests.chaos.calendar_clients import CalendarClient
 from tests.chaos.causes import runs_to_explain
 from tests.chaos.clients import CallLog, ChaosClient, ServiceAddress
-from tests.chaos.cluster import HOSTILE_TENANT, Cluster
+from tests.chaos.cluster import HOSTILE_TENANT, TENANT, Cluster
 from tests.chaos.evidence import Evidence, Fault
-from tests.chaos.faults import ALL_PARTS, KIND_BY_NAME, UPGRADE
+from tests.chaos.faults import ALL_PARTS, KIND_BY_NAME, UPGRADE, record_fault
 from tests.chaos.hostile_tenant import HostileClient
 from tests.chaos.lane_clients import LaneClient
 from tests.chaos.plan import LONG_ROUND, PlannedFault
@@ -30,8 +29,6 @@ from tests.chaos.steps import FaultSteps
 from tests.chaos.work_shares import WorkShares, answers_by_release
 from tests.chaos.workloads import NewHostClient, make_clients
 
-# Seconds between two looks at the parts.
-POLL_INTERVAL = 0.25
 # Seconds until the service must be whole again, and then have finished everything.
 REPAIR_TIMEOUT, DRAIN_TIMEOUT = 120.0, 120.0
 # Seconds that tasks live before anything is broken.
@@ -43,86 +40,31 @@ SETTLE_SECONDS, FINAL_CALM_SECONDS = 10.0, 12.0
 PrintLine = Callable[[str], None]
 
 
-@dataclass
-class _RunningFault:
-    planned: PlannedFault
-    steps: FaultSteps
-    began_at: float
-
-
-class Orchestrator:
-    """Breaks what the plan says when it says so, in one thread.
-
-    That thread must be the one that starts processes: they get a signal when it ends.
-    """
+class Orchestrator(FaultAgenda[PlannedFault]):
+    """Breaks the parts of one cluster."""
 
     def __init__(
         self, cluster: Cluster, planned: Sequence[PlannedFault], print_line: PrintLine
     ) -> None:
+        super().__init__(planned)
         self.cluster = cluster
         self.faults: list[Fault] = []
         self._print_line = print_line
-        self._order = itertools.count()
-        self._held: set[str] = set()
-        self._began = time.monotonic()
-        self._agenda: list[tuple[float, int, PlannedFault | _RunningFault]] = []
-        for each in planned:
-            self._schedule(self._began + each.at, each)
 
-    def run_until(self, until: float) -> None:
-        """Run until a moment of the monotonic clock, and until all is repaired."""
-        while self._agenda or time.monotonic() < until:
-            self.cluster.restart_dead_parts()
-            now = time.monotonic()
-            if self._agenda and self._agenda[0][0] <= now:
-                item = heapq.heappop(self._agenda)[2]
-                # A fault that had to wait for its victims until now is too late.
-                if isinstance(item, _RunningFault) or now < until:
-                    self._advance(item)
-                continue
-            next_at = self._agenda[0][0] if self._agenda else until
-            time.sleep(max(0.0, min(POLL_INTERVAL, next_at - now)))
+    def start_again(self) -> None:
+        self.cluster.restart_dead_parts()
 
-    def _schedule(self, at: float, item: PlannedFault | _RunningFault) -> None:
-        heapq.heappush(self._agenda, (at, next(self._order), item))
-
-    def _advance(self, item: PlannedFault | _RunningFault) -> None:
-        if isinstance(item, PlannedFault):
-            if self._held & set(item.victims):
-                # A victim took longer than planned to stop or to come back.
-                self._schedule(time.monotonic() + POLL_INTERVAL, item)
-                return
-            item = self._begin(item)
-        wait = next(item.steps, None)
-        if wait is None:
-            self._end(item)
-        else:
-            self._schedule(time.monotonic() + wait, item)
-
-    def _begin(self, planned: PlannedFault) -> _RunningFault:
-        self._held |= set(planned.victims)
+    def begin(self, planned: PlannedFault) -> FaultSteps:
         action = KIND_BY_NAME[planned.kind].action
-        steps = action(self.cluster, planned.victims, planned.seconds)
-        at = time.monotonic() - self._began
+        at = time.monotonic() - self.began
         self._print_line(f"{at:7.2f} s  {planned.description}")
-        return _RunningFault(planned, steps, time.time())
+        return action(self.cluster, planned.victims, planned.seconds)
 
-    def _end(self, fault: _RunningFault) -> None:
+    def end(self, fault: RunningFault[PlannedFault]) -> None:
         planned, kind = fault.planned, KIND_BY_NAME[fault.planned.kind]
-        self._held -= set(planned.victims)
         began_at = self.cluster.struck_at.pop(planned.victims, fault.began_at)
-        self.faults.append(
-            Fault(
-                planned.kind,
-                planned.victims,
-                began_at,
-                time.time(),
-                kind.loses_requests,
-                kind.is_instant,
-                kind.is_harmless,
-                kind.takes_bells,
-            )
-        )
+        found = record_fault(kind, planned.victims, began_at, time.time())
+        self.faults.append(found)
 
 
 @dataclass(frozen=True)
@@ -257,16 +199,18 @@ def _drain(cluster: Cluster, clients: Sequence[ChaosClient]) -> None:
         client.join()
     for client in clients:
         client.clean_up()
-    _delete_unknown_tasks(cluster, clients[0])
+    delete_unknown_tasks(cluster, clients[0])
     deadline = time.monotonic() + DRAIN_TIMEOUT
     while not cluster.is_drained() and time.monotonic() < deadline:
         # A run that is not over by then is a violation.
         time.sleep(POLL_INTERVAL)
 
 
-def _delete_unknown_tasks(cluster: Cluster, client: ChaosClient) -> None:
+def delete_unknown_tasks(
+    cluster: Cluster, client: ChaosClient, tenant: str = TENANT
+) -> None:
     """Delete the recurring tasks of whose creation no client was told."""
-    for task_id, name, mark in observations.read_recurring_tasks(cluster):
+    for task_id, name, mark in observations.read_recurring_tasks(cluster, tenant):
         path = f"/?job_id={name}" if name else f"/tasks/id/{task_id}"
         client.call(mark, "delete", "DELETE", path, is_cron=bool(name))
 

@@ -73,7 +73,7 @@ def _figures_of_releases(evidence: Evidence) -> dict[str, Any]:
 
 def render_report(result: RoundResult, violations: Sequence[Violation]) -> str:
     figures = round_figures(result)
-    rows = [(name, _render_value(value)) for name, value in figures.items()]
+    rows = [(name, render_value(value)) for name, value in figures.items()]
     machine = ", ".join(f"{name} {text}" for name, text in describe_machine().items())
     return "\n\n".join(
         (
@@ -85,7 +85,7 @@ def render_report(result: RoundResult, violations: Sequence[Violation]) -> str:
     )
 
 
-def _render_value(value: object) -> str:
+def render_value(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{number:,} {name}" for name, number in value.items())
     return f"{value:,}"

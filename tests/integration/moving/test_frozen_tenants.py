@@ -19,6 +19,8 @@ from accounts import services as accounts
 from accounts.audit import Actor
 from accounts.models import Role, Tenant, User, Via
 from scheduler_service.db import clock
+from tasks_api.delivery import run_tokens
+from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval
 from tasks_api.models import Run, Task
 from tasks_api.moving import freezing
@@ -26,6 +28,7 @@ from tasks_api.moving.errors import MoveRefused
 from tasks_api.scheduler import overdue, rescue
 from tasks_api.services import pausing, rollups
 from tasks_api.storage import schedule_edits, task_counts
+from tasks_api.worker import long_work
 from tests.conftest import ClientFor, MakeTask, tenant_of
 from tests.integration.support.long_work import begin_run, make_long_work
 from tests.integration.support.moves import ignore
@@ -160,6 +163,22 @@ def test_a_target_asks_again_while_its_run_is_parked(admin: User) -> None:
         answer = api.post(f"/runs/{run.pk}/{verb}", {}, format="json")
         assert (answer.status_code, answer["Retry-After"]) == (503, "5"), verb
     assert Run.objects.get(pk=run.pk).state == "open"
+
+
+def test_a_target_asks_again_for_a_run_that_was_made_where_its_tenant_lives_now(
+    admin: User,
+) -> None:
+    run_id = id_for(clock.now(), tenant_of(admin).pk)
+    token = run_tokens.make_token(long_work.run_token_keys()[0], run_id, 1)
+    api = APIClient()
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+
+    unknown = api.post(f"/runs/{run_id}/complete", {}, format="json")
+    freeze(admin)
+    # A door may send it to the source until it routes to the target.
+    moved = api.post(f"/runs/{run_id}/complete", {}, format="json")
+
+    assert (unknown.status_code, moved.status_code) == (404, 503)
 
 
 def test_a_request_that_was_let_in_before_does_not_commit(
