@@ -86,6 +86,27 @@ def record(
             )
 
 
+def record_of_each(
+    names: Mapping[int, str], action: str, changes: Changes | None = None
+) -> None:
+    """Write one entry to the log of each of these tenants, about the tenant itself."""
+    actor = _actor.get()
+    what = json.dumps(changes) if changes else None
+    with connection.cursor() as cursor:
+        cursor.execute(
+            statements.INSERT_ENTRY_OF_EACH,
+            [
+                actor.name,
+                actor.via.value,
+                actor.token_prefix,
+                action,
+                what,
+                list(names),
+                list(names.values()),
+            ],
+        )
+
+
 def entry_values(
     tenant_id: int | None,
     action: str,

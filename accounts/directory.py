@@ -226,6 +226,25 @@ def flip(tenant_id: int, cell: str) -> int:
     return int(row[0])
 
 
+def flip_all(tenant_ids: Sequence[int], cell: str) -> int:
+    """Flip many tenants at once; returns the version by which all of them are there."""
+    given = {"ids": list(tenant_ids), "cell": cell}
+    try:
+        with _writing() as connection:
+            connection.execute(statements.FLIP_TENANTS, given)
+            row = connection.execute(statements.NEWEST_VERSION).fetchone()
+    except errors.ForeignKeyViolation:
+        raise DirectoryError(_unknown_cell(cell)) from None
+    assert row is not None
+    return int(row[0])
+
+
+def tenants_of(cell: str) -> set[int]:
+    with open_directory() as connection:
+        rows = connection.execute(statements.LIST_TENANTS_OF, {"cell": cell})
+        return {tenant_id for (tenant_id,) in rows}
+
+
 def forget_tenant(tenant_id: int, cell: str) -> None:
     """Forget a tenant that its cell deletes; its id is never given out again."""
     given = {"tenant": tenant_id, "cell": cell}

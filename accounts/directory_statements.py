@@ -86,6 +86,12 @@ FLIP_TENANT = """
     WHERE id = %(id)s
     RETURNING version
 """
+# The same for many tenants; those that are there already stay as they are.
+FLIP_TENANTS = """
+    UPDATE directory_tenant SET cell = %(cell)s, version = nextval('directory_version')
+    WHERE id = ANY(%(ids)s::bigint[]) AND cell IS DISTINCT FROM %(cell)s
+"""
+LIST_TENANTS_OF = "SELECT id FROM directory_tenant WHERE cell = %(cell)s"
 # Its row stays, without a name, so that another tenant may have the name. A tenant that
 # has moved to another cell is not forgotten here.
 FORGET_TENANT = """

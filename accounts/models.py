@@ -17,6 +17,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from encrypted_fields.fields import EncryptedTextField
 
+from accounts.cell_models import OwnCell as OwnCell
+from accounts.cell_models import SplitStage as SplitStage
 from accounts.fields import SealedUrlField
 from accounts.quota_models import Plan as Plan
 from accounts.quota_models import QuotaColumns

@@ -21,6 +21,19 @@ INSERT_ENTRY = f"""
         %s::text, %s::jsonb, %s::int, %s::jsonb)
 """
 
+# PostgreSQL reads the clock once for all rows, unless the moment depends on the row.
+_NEW_ENTRY_ID_OF_TENANT = NEW_ENTRY_ID.replace(
+    "clock_timestamp()", "clock_timestamp() + tenant.id * interval '0'"
+)
+# Writes an entry about each of these tenants into its own log.
+INSERT_ENTRY_OF_EACH = f"""
+    INSERT INTO accounts_auditentry (id, tenant_id, at, actor, via, token_prefix, action,
+        object_id, count, changes)
+    SELECT {_NEW_ENTRY_ID_OF_TENANT}, id, now(), %s::text, %s::text, %s::text, %s::text, name, 1,
+        %s::jsonb
+    FROM unnest(%s::bigint[], %s::text[]) AS tenant (id, name)
+"""
+
 # Deletes a batch of entries that are older than a moment, given as an id of it.
 PRUNE_ENTRIES = """
     DELETE FROM accounts_auditentry WHERE id IN (

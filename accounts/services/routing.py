@@ -18,7 +18,7 @@ from django.db import connection, transaction
 
 from accounts import directory, directory_statements
 from accounts.directory import CELL_BITS, DirectoryError
-from accounts.models import Tenant
+from accounts.models import OwnCell, Tenant
 from accounts.services.errors import AccountError
 
 logger = logging.getLogger(__name__)
@@ -82,14 +82,22 @@ def join_directory() -> Joined:
 
     Ids of new rows then begin where those of no other cell are. May be repeated.
     """
-    names = dict(Tenant.objects.order_by("pk").values_list("pk", "name"))
+    # What is left of a tenant that has moved does not count.
+    here = Tenant.objects.filter(moved_at=None).order_by("pk")
+    names = dict(here.values_list("pk", "name"))
     with connection.cursor() as cursor:
         cursor.execute(directory_statements.TOKENS_WITHOUT_TENANT)
-        owners = {digest: tenant_id for tenant_id, digest in cursor.fetchall()}
+        owners = {
+            digest: tenant_id
+            for tenant_id, digest in cursor.fetchall()
+            if tenant_id in names
+        }
         with _refusals():
             cell = directory.find_cell(settings.SCHEDULER_CELL)
             directory.register_tenants(cell.name, names)
             directory.add_credentials(owners)
+        # A copy of this database is of no use to another cell until a split names it.
+        OwnCell.objects.get_or_create(defaults={"name": cell.name})
         first_id = cell.number << CELL_BITS
         cursor.execute(directory_statements.RAISE_SEQUENCES, {"first": first_id})
     return Joined(len(names), len(owners), first_id)

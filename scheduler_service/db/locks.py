@@ -42,6 +42,8 @@ class LockKind(StrEnum):
     # A tenant. The process that moves it holds the lock, at the source for its session and
     # at the target for the transaction in which the tenant arrives.
     MOVE = "move of a tenant"
+    # The process that splits the cell holds it for its session.
+    SPLIT = "split of the cell"
     # A calendar. Who writes references to its version shares the lock; who makes a new
     # version holds it alone.
     CALENDAR = "versions of a calendar"

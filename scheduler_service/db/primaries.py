@@ -15,11 +15,17 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NewType, TypeVar
 
 import psycopg
-from psycopg.rows import RowFactory, class_row
+from django.conf import settings
+from psycopg.rows import RowFactory, class_row, scalar_row
 
 from scheduler_service.compat.psycopg_wait import set_wait_timeout
 from scheduler_service.db import shared_timelines
-from scheduler_service.db.server_statements import LOAD_BASIC_STATE, LOAD_SERVER_STATE
+from scheduler_service.db.server_statements import (
+    HAS_CELL,
+    LOAD_BASIC_STATE,
+    LOAD_CELL,
+    LOAD_SERVER_STATE,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +37,7 @@ WATCH_INTERVAL = 1.0
 WATCH_TIMEOUT = 2.0
 STANDBY = "PostgreSQL at %s is a standby, and takes no writes."
 READ_ONLY = "PostgreSQL at %s takes no writes: default_transaction_read_only is on."
+OTHER_CELL = "PostgreSQL at %s is of the cell %s, and SCHEDULER_CELL is %s."
 FORMER_PRIMARY = (
     "PostgreSQL at %s is on timeline %d, and there is a server on timeline %d: it is a "
     "former primary, and nothing is written to it. Make it a standby, or stop it."
@@ -47,6 +54,13 @@ class ServerState(NamedTuple):
     is_read_only: bool
     system: int | None
     timeline: int | None
+    # The cell that the database says it is of; empty: it says nothing.
+    cell: str = ""
+
+    @property
+    def is_of_other_cell(self) -> bool:
+        """Whether another cell owns it: both were copies of one server before a split."""
+        return bool(self.cell) and self.cell != settings.SCHEDULER_CELL
 
 
 class NewestTimelines:
@@ -59,7 +73,7 @@ class NewestTimelines:
         self._newest: dict[int, int] = {}
 
     def record(self, server: HostPort, state: ServerState) -> None:
-        if state.system is None or state.timeline is None:
+        if state.system is None or state.timeline is None or state.is_of_other_cell:
             return
         if state.timeline >= self._newest.get(state.system, 0):
             self._newest[state.system] = state.timeline
@@ -68,7 +82,11 @@ class NewestTimelines:
     def compare_with_others(self, state: ServerState | None = None) -> None:
         """Tell the other processes of this service what is known, and learn what they know."""
         known = dict(self._newest)
-        if state is not None and state.system is not None:
+        if (
+            state is not None
+            and state.system is not None
+            and not state.is_of_other_cell
+        ):
             known[state.system] = max(state.timeline or 0, known.get(state.system, 0))
         for system, timeline in known.items():
             newest = shared_timelines.exchange(system, timeline)
@@ -92,16 +110,29 @@ def find_problem(server: HostPort, state: ServerState) -> str:
         return STANDBY % server
     if state.is_read_only:
         return READ_ONLY % server
+    if state.is_of_other_cell:
+        return OTHER_CELL % (server, state.cell, settings.SCHEDULER_CELL)
     return newest_timelines.find_problem(server, state)
 
 
 def load_server_state(raw: Any) -> ServerState:
+    state = _load_server_state(raw)
+    return state._replace(cell=_load_cell(raw)) if settings.SCHEDULER_CELL else state
+
+
+def _load_server_state(raw: Any) -> ServerState:
     try:
         return fetch_row(raw, LOAD_SERVER_STATE, class_row(ServerState))
     except psycopg.OperationalError:
         raise
     except psycopg.Error:
         return fetch_row(raw, LOAD_BASIC_STATE, class_row(ServerState))
+
+
+def _load_cell(raw: Any) -> str:
+    # A database that is to be migrated has no table of it.
+    is_there: bool = fetch_row(raw, HAS_CELL, scalar_row)
+    return fetch_row(raw, LOAD_CELL, scalar_row) if is_there else ""
 
 
 def fetch_row(raw: Any, statement: str, row_factory: RowFactory[AnyRow]) -> AnyRow:

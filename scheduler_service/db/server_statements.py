@@ -19,6 +19,10 @@ LOAD_BASIC_STATE = """
         NULL AS system, NULL AS timeline
 """
 
+# Whether the database can say of which cell it is, and what it says; empty: nothing.
+HAS_CELL = "SELECT to_regclass('accounts_owncell') IS NOT NULL AS is_there"
+LOAD_CELL = "SELECT coalesce((SELECT name FROM accounts_owncell), '') AS name"
+
 # Identifies the database among all databases of all servers.
 LOAD_DATABASE_IDENTITY = """
     SELECT (SELECT system_identifier FROM pg_control_system()), oid

@@ -31,8 +31,9 @@ def exchange(system: int, timeline: int) -> int:
         client = _client(settings.REDIS_URL)
         known = _read(client, system)
         if timeline > known:
-            value = _signer().sign(f"{system}:{timeline}")
-            client.set(f"{KEY_PREFIX}{system}", value)
+            name = _name_of(system)
+            value = _signer().sign(f"{name}:{timeline}")
+            client.set(f"{KEY_PREFIX}{name}", value)
     except (redis.RedisError, OSError) as error:
         logger.debug("Redis does not tell timelines: %s", error)
         return timeline
@@ -48,8 +49,15 @@ def forget() -> int:
     return int(client.delete(*keys)) if keys else 0
 
 
+def _name_of(system: int) -> str:
+    """Cells that were split from one have one system, and timelines of their own."""
+    cell = f"{settings.SCHEDULER_CELL}." if settings.SCHEDULER_CELL else ""
+    return f"{cell}{system}"
+
+
 def _read(client: redis.Redis, system: int) -> int:
-    value = client.get(f"{KEY_PREFIX}{system}")
+    name = _name_of(system)
+    value = client.get(f"{KEY_PREFIX}{name}")
     if not isinstance(value, bytes):
         return 0
     try:
@@ -58,7 +66,7 @@ def _read(client: redis.Redis, system: int) -> int:
         )
     except BadSignature:
         return 0
-    return int(timeline) if of_system == str(system) else 0
+    return int(timeline) if of_system == name else 0
 
 
 def _signer() -> Signer:

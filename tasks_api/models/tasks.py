@@ -324,6 +324,10 @@ class Task(ScheduleColumns):
                 name="task_of_bounds",
                 condition=Q(ended_at=None, bounds__isnull=False),
             ),
+            # Read when many tenants are thawed at once: what was put aside.
+            models.Index(
+                fields=["tenant"], name="task_parked", condition=Q(is_parked=True)
+            ),
             # Read by retention: a tenant's ended tasks, oldest first.
             models.Index(
                 fields=["tenant", "ended_at"],

@@ -46,13 +46,31 @@ def name_of(url: str) -> str:
 @contextmanager
 def open_database(url: str) -> Iterator[BaseDatabaseWrapper]:
     """A session in another database, with the options of our own and without limits."""
+    engine = connections[DEFAULT_DB_ALIAS].settings_dict["ENGINE"]
+    with _open(url, engine) as wrapper:
+        yield wrapper
+
+
+@contextmanager
+def open_copy(url: str) -> Iterator[BaseDatabaseWrapper]:
+    """A session in a copy of our own database that was promoted to be another one.
+
+    It is on a newer timeline of our system. Our backend would tell all of our processes,
+    which would take the database that they use for a former primary.
+    """
+    with _open(url, "django.db.backends.postgresql") as wrapper:
+        yield wrapper
+
+
+@contextmanager
+def _open(url: str, engine: str) -> Iterator[BaseDatabaseWrapper]:
     found = _parse(url)
     config = copy.deepcopy(connections[DEFAULT_DB_ALIAS].settings_dict)
     config |= {name: found.get(name, "") for name in ADDRESS}
     own = config["OPTIONS"].items()
     options = {name: value for name, value in own if name not in ADDRESS_OPTIONS}
     config["OPTIONS"] = options | found.get("OPTIONS", {})
-    backend: Any = load_backend(config["ENGINE"])
+    backend: Any = load_backend(engine)
     wrapper: BaseDatabaseWrapper = backend.DatabaseWrapper(config, DEFAULT_DB_ALIAS)
     try:
         with without_limits(wrapper):

@@ -12,6 +12,15 @@ from tasks_api.services import erasure
 Report = Callable[[str], object]
 
 
+def forget_all(report: Report) -> int:
+    """Delete the rows of all tenants that have moved; returns the number of these."""
+    moved = list(Tenant.objects.filter(moved_at__isnull=False).order_by("pk"))
+    for tenant in moved:
+        forget_tenant(tenant, report)
+        report(f"Nothing is left of {tenant}.")
+    return len(moved)
+
+
 def forget_tenant(
     tenant: Tenant, report: Report, *, was_imported: bool = False
 ) -> None:

@@ -76,11 +76,12 @@ _NAMES = ", ".join(
 )
 
 
-def _move_runs(source: str, stage: str, condition: str) -> str:
+def move_runs(source: str, stage: str, condition: str) -> str:
+    """Move a batch of runs from one partition to that of another stage."""
     return f"""
         WITH moved AS (
             DELETE FROM {source} WHERE id = ANY(ARRAY(
-                SELECT id FROM {source} WHERE tenant_id = %(tenant)s AND {condition}
+                SELECT id FROM {source} WHERE {condition}
                 LIMIT {{limit}} FOR UPDATE SKIP LOCKED))
             RETURNING {_NAMES}
         )
@@ -90,10 +91,11 @@ def _move_runs(source: str, stage: str, condition: str) -> str:
 
 # Put unfinished runs aside, except for those whose requests are under way; and take them
 # back.
-PARK_RUNS = _move_runs(
-    "tasks_api_run_live", "parked", "state <> 'running' AND finished_at IS NULL"
-)
-UNPARK_RUNS = _move_runs("tasks_api_run_parked", "live", "true")
+_OF_TENANT = "tenant_id = %(tenant)s"
+# The condition of runs whose requests are not under way.
+IS_PARKABLE = "state <> 'running' AND finished_at IS NULL"
+PARK_RUNS = move_runs("tasks_api_run_live", "parked", f"{_OF_TENANT} AND {IS_PARKABLE}")
+UNPARK_RUNS = move_runs("tasks_api_run_parked", "live", _OF_TENANT)
 
 # Count what may still change: tasks that may fire, and runs that are not put aside.
 READ_UNPARKED = """

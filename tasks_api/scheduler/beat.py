@@ -29,6 +29,7 @@ from tasks_api.scheduler.edits import EditFollower
 from tasks_api.scheduler.missing_workers import MissingWorkers, OutageGuard
 from tasks_api.scheduler.notices import NoticeSender
 from tasks_api.scheduler.operator_tasks import OperatorTasks
+from tasks_api.scheduler.other_cells import UrgentTasks
 from tasks_api.services import catch_ups, held_runs, lapsing, pausing
 from tasks_api.storage import schedule_changes, task_counts
 from tasks_api.worker import long_work
@@ -71,6 +72,7 @@ class TenantScheduler(Scheduler):
         self._outage_guard = OutageGuard()
         self._operator_tasks = OperatorTasks(self)
         self._notices = NoticeSender()
+        self._urgent_tasks = UrgentTasks()
         self._parts = isolation.TickParts()
         self._reported = ""
         self._watch = BeatWatchdog()
@@ -111,6 +113,7 @@ class TenantScheduler(Scheduler):
         )
         is_full |= run("Catching up", partial(_catch_up, seen, floor), False)
         is_full |= run("Sending notices", partial(self._send_notices, seen), False)
+        run("Keeping tasks aside", self._urgent_tasks.keep_aside, None)
         run("Recording a heartbeat", self._record_heartbeat, None)
         run("Noting that a beat is at work", self._work_notes.note, None)
         # After a full batch there may be more, so tick again at once.

@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+# What the trigger of tasks says that live in another cell.
+IN_OTHER_CELL = "SC001"
+
 
 def is_foreign_error(error: Exception) -> bool:
     """Return whether the database or this machine caused the error, and no row did."""
@@ -79,7 +82,8 @@ def isolate(task_id: UUID, deed: Callable[[], T], otherwise: T) -> T:
     except Exception as error:
         if is_foreign_error(error):
             raise
-        _pause_task(task_id, error)
+        if getattr(error.__cause__, "sqlstate", "") != IN_OTHER_CELL:
+            _pause_task(task_id, error)
         return otherwise
 
 

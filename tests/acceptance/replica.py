@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import psycopg
 
 from scheduler_service.local.postgres import Postgres
+from tests.acceptance.harness import free_port
 
 
 class Replica(Postgres):
@@ -43,3 +45,20 @@ class Replica(Postgres):
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+
+class TcpPostgres(Replica):
+    """A server with a host and a port, as an operator's have."""
+
+    SETTINGS: ClassVar[dict[str, str]] = Postgres.SETTINGS | {
+        "listen_addresses": "127.0.0.1"
+    }
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home, durable=False)
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.url = f"postgresql://postgres@{self.address}/scheduler"
+
+    def command(self) -> list[str]:
+        return [*super().command(), "-p", str(self.port)]

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from scheduler_service.local.postgres import Postgres
 from tests.acceptance.harness import Harness, eventually, free_port, readiness
 from tests.acceptance.postgres_faults import frozen_postgres
-from tests.acceptance.replica import Replica
+from tests.acceptance.replica import TcpPostgres
 from tests.acceptance.tasks import (
     count_requests_by_run,
     create_task_at,
@@ -34,23 +33,6 @@ _OTHER_SESSIONS = """
     SELECT query FROM pg_stat_activity WHERE backend_type = 'client backend'
     AND pid <> pg_backend_pid() AND application_name <> 'scheduler watch'
 """
-
-
-class TcpPostgres(Replica):
-    """A server with a host and a port, as an operator's have."""
-
-    SETTINGS: ClassVar[dict[str, str]] = Postgres.SETTINGS | {
-        "listen_addresses": "127.0.0.1"
-    }
-
-    def __init__(self, home: Path) -> None:
-        super().__init__(home, durable=False)
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self.url = f"postgresql://postgres@{self.address}/scheduler"
-
-    def command(self) -> list[str]:
-        return [*super().command(), "-p", str(self.port)]
 
 
 class PromotionHarness(Harness):

@@ -68,6 +68,9 @@ ALLOWED: dict[tuple[str, str], str] = {
         "A partition is attached that has no rows, beside reads and writes of the others, "
         "and new columns are sampled as the others are."
     ),
+    ("tasks_api.0031_split_of_a_cell", "RunSQL"): (
+        "A trigger is made and disabled at once. It is enabled only while a cell is split."
+    ),
     ("tasks_api.0027_smaller_samples_of_tasks", "RunSQL"): (
         "It says how many rows of tasks ANALYZE reads. No row is written, and no reader or "
         "writer is held up."

@@ -17,6 +17,7 @@ SHARED = "Tasks of all tenants share its rows."
 OF_SERVICE = "It belongs to the service."
 WITHOUT_TENANT = {
     "accounts_tenant": TENANT,
+    "accounts_owncell": OF_SERVICE,
     "accounts_plan": "Tenants share its rows.",
     "account_emailaddress": OF_USER,
     "account_emailconfirmation": OF_USER,

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 
-from scheduler_service.db.primaries import HostPort, NewestTimelines, ServerState
+from scheduler_service.db.primaries import (
+    HostPort,
+    NewestTimelines,
+    ServerState,
+    find_problem,
+)
 from scheduler_service.db.sessions import host_port_of, is_embedded, split_hosts
 
 
@@ -72,3 +78,21 @@ def test_only_one_server_of_this_machine_is_never_replaced(
     host: str, expected: bool
 ) -> None:
     assert is_embedded({"host": host}) is expected
+
+
+def test_a_database_of_another_cell_is_of_no_use_and_says_nothing_about_ours(
+    settings: LazySettings,
+) -> None:
+    settings.SCHEDULER_CELL = "here"
+    known = NewestTimelines()
+    ours = server_facts(1)._replace(cell="here")
+    known.record(A, ours)
+
+    promoted = server_facts(2)._replace(cell="there")
+    known.record(B, promoted)
+
+    assert known.find_problem(A, ours) == ""
+    assert find_problem(A, ours) == ""
+    assert find_problem(B, promoted) == (
+        "PostgreSQL at b:1 is of the cell there, and SCHEDULER_CELL is here."
+    )

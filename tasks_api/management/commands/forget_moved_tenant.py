@@ -18,7 +18,11 @@ class Command(AccountCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("tenant")
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("tenant", nargs="?")
+        which.add_argument(
+            "--all", action="store_true", help="All tenants that have moved."
+        )
         parser.add_argument(
             "--yes", action="store_true", help="It cannot be taken back."
         )
@@ -29,12 +33,21 @@ class Command(AccountCommand):
         )
 
     def handle(
-        self, *args: Any, tenant: str, yes: bool, imported: bool, **options: Any
+        self,
+        *args: Any,
+        tenant: str | None,
+        yes: bool,
+        imported: bool,
+        **options: Any,
     ) -> str:
-        found = find_tenant(tenant)
+        found = None if tenant is None else find_tenant(tenant)
         if not yes:
+            whom = found or "all tenants that have moved"
             raise CommandError(
-                f"Say --yes to delete for good what is left here of {found}."
+                f"Say --yes to delete for good what is left here of {whom}."
             )
+        if found is None:
+            count = forgetting.forget_all(self.stderr.write)
+            return f"Nothing is left here of {count} tenants."
         forgetting.forget_tenant(found, self.stderr.write, was_imported=imported)
         return f"Nothing is left here of the tenant {tenant}."

@@ -9,12 +9,13 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
 from accounts import directory, services
 from accounts.directory import CELL_BITS, DirectoryError
-from accounts.models import Tenant, Token, User, digest
+from accounts.models import OwnCell, Tenant, Token, User, digest
 from accounts.services import AccountError, erasure
 from tests.integration.support.directories import made_database
 
@@ -175,6 +176,35 @@ def test_a_cell_whose_ids_are_taken_cannot_join(settings: LazySettings) -> None:
 
     with pytest.raises(CommandError, match="given the name or the id of the tenant"):
         run_command("join_directory")
+
+
+@pytest.mark.usefixtures("cells", "sequences")
+def test_a_cell_that_joins_again_leaves_out_what_has_moved_and_says_its_name() -> None:
+    left = services.provision_user("Alpha", "ann").tenant
+    assert left
+    directory.flip_all([left.pk], "there")
+    Tenant.objects.filter(pk=left.pk).update(frozen_at=Now(), moved_at=Now())
+
+    said = run_command("join_directory")
+
+    assert "0 tenants of here" in said
+    assert routes_of(left.pk)[0] == "there"
+    assert OwnCell.objects.get().name == "here"
+
+
+@pytest.mark.usefixtures("cells")
+def test_many_tenants_are_flipped_in_one_version() -> None:
+    names = {number: f"Tenant {number}" for number in range(1, 6)}
+    directory.register_tenants("here", names)
+
+    version = directory.flip_all([2, 4], "there")
+
+    assert directory.newest_version() == version
+    assert directory.tenants_of("there") == {2, 4}
+    assert directory.tenants_of("here") == {1, 3, 5}
+    assert directory.flip_all([2, 4], "there") == version
+    with pytest.raises(DirectoryError, match="no cell nowhere"):
+        directory.flip_all([2], "nowhere")
 
 
 @pytest.mark.usefixtures("cells")

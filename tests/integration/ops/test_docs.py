@@ -32,7 +32,8 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^ *\$ python manage\.py (.+)$", re.MULTILINE)
 # Asks processes, which tests/acceptance/test_run.py starts; a directory of cells, which
 # tests/integration/accounts/test_directory.py and tests/acceptance/test_door.py have; or a
-# second database, as the tests in tests/integration/moving have it.
+# second database, as the tests in tests/integration/moving and
+# tests/acceptance/test_splits.py have it.
 ELSEWHERE = {
     "probe",
     "add_cell",
@@ -42,6 +43,7 @@ ELSEWHERE = {
     "write_door",
     "forget_moved_tenant",
     "number_rows",
+    "split_cell",
 }
 # What takes a shell, or a secret that only the reader has, is run by
 # tests/acceptance/test_pages.py.

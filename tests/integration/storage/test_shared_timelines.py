@@ -41,6 +41,23 @@ def test_what_another_client_of_redis_wrote_is_ignored(
     assert shared_timelines.exchange(SYSTEM, 1) == 2
 
 
+def test_cells_that_were_one_know_their_own_timelines(
+    client: redis.Redis, settings: LazySettings
+) -> None:
+    for cell, timeline in (("old", 1), ("new", 2)):
+        settings.SCHEDULER_CELL = cell
+        assert shared_timelines.exchange(SYSTEM, timeline) == timeline
+    settings.SCHEDULER_CELL = "old"
+    assert shared_timelines.exchange(SYSTEM, 1) == 1
+
+    copied = client.get(f"{shared_timelines.KEY_PREFIX}new.{SYSTEM}")
+    assert isinstance(copied, bytes)
+    client.set(f"{shared_timelines.KEY_PREFIX}old.{SYSTEM}", copied)
+    assert shared_timelines.exchange(SYSTEM, 1) == 1
+    for cell in ("old", "new"):
+        client.delete(f"{shared_timelines.KEY_PREFIX}{cell}.{SYSTEM}")
+
+
 def test_the_value_of_another_system_is_ignored(client: redis.Redis) -> None:
     shared_timelines.exchange(SYSTEM + 1, 9)
     foreign = client.get(f"{shared_timelines.KEY_PREFIX}{SYSTEM + 1}")
