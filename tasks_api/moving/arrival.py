@@ -26,6 +26,7 @@ from tasks_api.moving.copying import sum_up, write_part
 from tasks_api.moving.errors import MoveRefused
 from tasks_api.moving.parts import PLAN, TASK, TENANT, tables_of_tenants
 from tasks_api.moving.sources import Schema, Source, Traveller
+from tasks_api.moving.statements import LET_MOVE
 from tasks_api.storage import partitions
 
 Report = Callable[[str], object]
@@ -159,6 +160,8 @@ def _explain(error: Exception) -> str:
 def _copy(source: Source, report: Report) -> Mapping[str, int]:
     """Copy each part into its table; returns the rows of each."""
     with connection.cursor() as cursor:
+        # The audit log comes with a tenant that may still be frozen.
+        cursor.execute(LET_MOVE)
         cursor.execute(statements.STAGE_ROWS)
         cursor.execute(_beat_columns(source).stage())
     copied = {}

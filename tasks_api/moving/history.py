@@ -66,7 +66,11 @@ class ClosedHistory(NamedTuple):
     def hours(self) -> HourTotals:
         """The totals of each hour in the default database."""
         until_id = id_range(None, self.until)[1]
-        values = {"tenant": self.tenant_id, "until": self.until, "until_id": until_id}
+        values: dict[str, Any] = {
+            "tenant": self.tenant_id,
+            "until": self.until,
+            "until_id": until_id,
+        }
         with connection.cursor() as cursor:
             cursor.execute(statements.SUM_UP_HOURS, values)
             return {hour: PartTotals(*totals) for hour, *totals in cursor.fetchall()}

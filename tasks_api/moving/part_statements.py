@@ -80,11 +80,12 @@ CLEAR_RUNS = f"""
 def are_runs_between(since: datetime | None, until: datetime | None) -> str:
     """The condition of runs by their fire times, for the partitions of these days alone."""
     first_id, until_id = id_range(since, until)
-    conditions = [
-        since and f"id >= '{first_id}' AND scheduled_for >= '{since.isoformat()}'",
-        until and f"id < '{until_id}' AND scheduled_for < '{until.isoformat()}'",
-    ]
-    return " AND ".join(filter(None, conditions))
+    conditions = []
+    if since is not None:
+        conditions += [f"id >= '{first_id}'", f"scheduled_for >= '{since.isoformat()}'"]
+    if until is not None:
+        conditions += [f"id < '{until_id}'", f"scheduled_for < '{until.isoformat()}'"]
+    return " AND ".join(conditions)
 
 
 def is_closed_attempt(until: datetime) -> str:

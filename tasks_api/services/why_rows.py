@@ -219,7 +219,7 @@ def read_moves(task: Task, facts: Facts) -> tuple[TenantMove, ...]:
 
 def _move_of(entry: AuditEntry, ended: AuditEntry | None) -> TenantMove:
     deeds = tuple(_deed_of(each) for each in (entry, ended) if each is not None)
-    return TenantMove(entry.at, ended and ended.at, deeds)
+    return TenantMove(entry.at, None if ended is None else ended.at, deeds)
 
 
 def _deed_of(row: AuditEntry) -> Deed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -230,13 +230,14 @@ def test_a_call_of_the_pull_queue_that_was_let_in_before_changes_nothing(
     before = list(Message.objects.order_by("pk").values())
     freeze(admin)
 
-    for call in (
+    calls: list[Callable[[], None]] = [
         lambda: pull_queue.enqueue(new),
         lambda: pull_queue.enqueue_many([waiting, new]),
         lambda: pull_queue.extend(leased.key),
         lambda: pull_queue.reschedule(leased, state=None),
         lambda: pull_queue.complete(leased.key),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(TenantFrozen):
             call()
     assert pull_queue.lease(tenant.pk, "q", 10) == []
