@@ -17,6 +17,7 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from accounts import directory_statements as statements
+from accounts import encryption
 from scheduler_service.db import locks
 
 # Seconds in which the directory answers, or counts as away.
@@ -108,9 +109,20 @@ def _writing() -> Iterator[psycopg.Connection[Any]]:
         connection.execute(statements.NOTIFY)
 
 
-def put_cell(name: str, servers: Sequence[str], host: str = "") -> Cell:
-    """Store a cell, or change its servers and its host; makes the tables if need be."""
-    given = {"name": name, "servers": list(servers), "host": host}
+def put_cell(
+    name: str, servers: Sequence[str], host: str = "", database: str = ""
+) -> Cell:
+    """Store a cell, or change its servers and its host; makes the tables if need be.
+
+    `database` is the URL of its database past any pooler, for tenants that move there. It
+    is stored encrypted with SECRET_KEY, which all cells have. An empty one changes nothing.
+    """
+    given = {
+        "name": name,
+        "servers": list(servers),
+        "host": host,
+        "database": database and encryption.encrypt(database),
+    }
     with _writing() as connection:
         connection.execute(statements.CREATE_TABLES)
         try:
@@ -136,6 +148,33 @@ def find_cell(name: str) -> Cell:
     if not found:
         raise DirectoryError(_unknown_cell(name))
     return found[0]
+
+
+def database_of(cell: str) -> str:
+    """The URL of a cell's database. Raises DirectoryError."""
+    try:
+        with open_directory() as connection:
+            row = connection.execute(
+                statements.FIND_DATABASE, {"name": cell}
+            ).fetchone()
+    except errors.UndefinedColumn:
+        # No cell was added since the release before.
+        row = (None,)
+    if row is None:
+        raise DirectoryError(_unknown_cell(cell))
+    if row[0] is None:
+        raise DirectoryError(
+            f"The directory does not know the database of the cell {cell}: manage.py "
+            f"add_cell {cell} --database URL tells it."
+        )
+    try:
+        return encryption.decrypt(row[0])
+    except encryption.Undecryptable:
+        raise DirectoryError(
+            f"Our SECRET_KEY does not open the URL of the database of the cell {cell}: all "
+            f"cells have the same one. manage.py add_cell {cell} --database URL stores it "
+            "anew."
+        ) from None
 
 
 def find_tenant(name: str) -> TenantPlace | None:
@@ -243,6 +282,15 @@ def tenants_of(cell: str) -> set[int]:
     with open_directory() as connection:
         rows = connection.execute(statements.LIST_TENANTS_OF, {"cell": cell})
         return {tenant_id for (tenant_id,) in rows}
+
+
+def cell_of(tenant_id: int) -> str | None:
+    """The cell of a tenant, after all changes that are under way; None: it has none."""
+    with open_directory() as connection:
+        # A process that was killed may have left a commit under way.
+        connection.execute(locks.ACQUIRE, [locks.key_of(locks.LockKind.DIRECTORY)])
+        known = _find(connection, statements.FIND_TENANT_BY_ID, id=tenant_id)
+    return None if known is None else known.cell
 
 
 def forget_tenant(tenant_id: int, cell: str) -> None:

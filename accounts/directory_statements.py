@@ -12,6 +12,8 @@ CREATE_TABLES = """
         host text UNIQUE,
         created_at timestamptz NOT NULL DEFAULT now()
     );
+    -- The URL of its database past any pooler, encrypted.
+    ALTER TABLE directory_cell ADD COLUMN IF NOT EXISTS database text;
     CREATE SEQUENCE IF NOT EXISTS directory_version;
     CREATE TABLE IF NOT EXISTS directory_tenant (
         id bigint PRIMARY KEY
@@ -42,11 +44,12 @@ CHANNEL = "scheduler_directory"
 NOTIFY = f"NOTIFY {CHANNEL}"
 LISTEN = f"LISTEN {CHANNEL}"
 
-# Store a cell, or change its servers and its host.
+# Store a cell, or change its servers and its host; and its database, if that is given.
 PUT_CELL = """
-    INSERT INTO directory_cell (name, servers, host)
-    VALUES (%(name)s, %(servers)s, nullif(%(host)s, ''))
-    ON CONFLICT (name) DO UPDATE SET servers = excluded.servers, host = excluded.host
+    INSERT INTO directory_cell AS known (name, servers, host, database)
+    VALUES (%(name)s, %(servers)s, nullif(%(host)s, ''), nullif(%(database)s, ''))
+    ON CONFLICT (name) DO UPDATE SET servers = excluded.servers, host = excluded.host,
+        database = coalesce(excluded.database, known.database)
     RETURNING name, number, servers, coalesce(host, '')
 """
 LIST_CELLS = """
@@ -55,6 +58,7 @@ LIST_CELLS = """
     FROM directory_cell cell
     ORDER BY cell.number
 """
+FIND_DATABASE = "SELECT database FROM directory_cell WHERE name = %(name)s"
 FIND_TENANT = "SELECT id, name, cell FROM directory_tenant WHERE name = %(name)s"
 FIND_TENANT_BY_ID = "SELECT id, name, cell FROM directory_tenant WHERE id = %(id)s"
 NEW_TENANT = """

@@ -44,6 +44,10 @@ MOVES = (
     "Your tenant moves to another place at this moment, and nothing of it changes "
     "meanwhile. Try again in a minute."
 )
+HAS_MOVED = (
+    "Your tenant has moved to another place, and lives there. Ask the operator for the "
+    "address of its pages."
+)
 
 
 class MemberRequest(HttpRequest):
@@ -121,6 +125,8 @@ def for_members(view: View) -> View:
         scope = scope_of_role(user)
         if request.method not in SAFE_METHODS and not scope.covers(Scope.WRITE):
             raise PermissionDenied(READ_ONLY)
+        if user.tenant.moved_at is not None:
+            raise PermissionDenied(HAS_MOVED)
         if request.method not in SAFE_METHODS and user.tenant.frozen_at is not None:
             raise PermissionDenied(MOVES)
         user.reaches_tenant = reaches_tenant(user, scope)

@@ -47,9 +47,13 @@ def delete_user(user: User) -> None:
         audit.record(user.tenant_id, "user.delete", [pseudonym])
 
 
-def delete_tenant(tenant: Tenant) -> None:
-    """Delete a tenant without tasks, with its users and its audit log."""
-    routing.forget_tenant(tenant)
+def delete_tenant(tenant: Tenant, *, lives_elsewhere: bool = False) -> None:
+    """Delete a tenant without tasks, with its users and its audit log.
+
+    The directory keeps one that lives elsewhere.
+    """
+    if not lives_elsewhere:
+        routing.forget_tenant(tenant)
     tokens = Token.objects.filter(user__tenant=tenant).values_list("pk", flat=True)
     _delete_admin_log(Token, tokens)
     for user in tenant.users.order_by("pk"):

@@ -16,6 +16,7 @@ from django.core.management.utils import get_random_secret_key
 
 from scheduler_service.local.postgres import Postgres
 from scheduler_service.local.state_files import load_or_create_secret
+from scheduler_service.local.urls import postgres_url
 from scheduler_service.management.demo import private_targets
 from scheduler_service.process.supervisor import Program, spawn
 
@@ -56,6 +57,10 @@ class LocalCell(NamedTuple):
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def database_url(self) -> str:
+        return postgres_url(Path(self.environment["SCHEDULER_STATE_DIR"]))
 
     @property
     def host(self) -> str:

@@ -156,8 +156,8 @@ class FormatView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if isinstance(request.user, User) and _changes_tenant(self, request):
-            require_at_home(request.user)
+        if isinstance(request.user, User):
+            require_at_home(request.user, is_change=_changes_tenant(self, request))
         handler = getattr(self, str(request.method).lower(), None)
         if (operation := getattr(handler, "operation", None)) is not None:
             self.ignored_fields = known_fields.find_ignored_fields(operation, request)
@@ -222,9 +222,12 @@ def _is_of_frozen_tenant(error: Exception) -> bool:
     return is_outage and isinstance(error.__cause__, CannotConnectNow)
 
 
-def require_at_home(user: User) -> None:
-    """Raise TenantFrozen if the tenant of a caller moves to another database."""
-    if user.tenant is not None and user.tenant.frozen_at is not None:
+def require_at_home(user: User, *, is_change: bool) -> None:
+    """Raise TenantFrozen if the tenant of a caller has moved, or moves and is to change."""
+    tenant = user.tenant
+    if tenant is None or tenant.frozen_at is None:
+        return
+    if is_change or tenant.moved_at is not None:
         raise TenantFrozen
 
 

@@ -347,7 +347,11 @@ class Task(ScheduleColumns):
         return None if self.max_runs is None else max(self.max_runs - self.runs_made, 0)
 
     @property
+    def first_open_fire_time(self) -> datetime | None:
+        """Return the next fire time, also while its tenant is frozen."""
+        return self.parked_fire_at if self.is_parked else self.next_fire_at
+
+    @property
     def coming_fire_time(self) -> datetime | None:
         """Return the next fire time as clients see it."""
-        moment = self.parked_fire_at if self.is_parked else self.next_fire_at
-        return moment if self.periodic_task.enabled else None
+        return self.first_open_fire_time if self.periodic_task.enabled else None

@@ -27,7 +27,11 @@ from tasks_api.messaging.errors import BrokerAway, UnusableBroker
 from tasks_api.metrics import registry
 from tasks_api.metrics.registry import TimeZones
 from tasks_api.monitoring import heartbeats
-from tasks_api.monitoring.collector_statements import COUNT_WAITING_RUNS, MAX_COUNTED
+from tasks_api.monitoring.collector_statements import (
+    COUNT_FROZEN_TENANTS,
+    COUNT_WAITING_RUNS,
+    MAX_COUNTED,
+)
 from tasks_api.monitoring.recent_statements import LOAD_RECENT
 from tasks_api.services import rollups
 from tasks_api.storage import partitions, retention
@@ -69,6 +73,7 @@ class ServiceCollector(Collector):
             days_ahead = partitions.count_days_ahead(now=now)
             rollup_lag = rollups.lag(now=now)
             recent = _load_recent(now)
+            frozen = _load_frozen()
         except DatabaseError:
             yield _gauge("scheduler_database_up", DATABASE_UP_HELP, 0)
             return
@@ -85,6 +90,7 @@ class ServiceCollector(Collector):
         )
         yield from _upkeep(lag, days_ahead, rollup_lag)
         yield from _recent(*recent)
+        yield from _frozen(*frozen)
 
     def _broker(self) -> Iterator[Metric]:
         try:
@@ -190,6 +196,27 @@ def _recent(runs: float, late: float, tasks: int) -> Iterator[Metric]:
         "scheduler_tasks_stored",
         "About how many tasks are stored, as PostgreSQL estimates it.",
         tasks,
+    )
+
+
+def _load_frozen() -> tuple[int, float]:
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_FROZEN_TENANTS)
+        tenants, seconds = cursor.fetchone()
+    return tenants, seconds
+
+
+def _frozen(tenants: int, seconds: float) -> Iterator[Metric]:
+    """Yield what shows a move that was not finished."""
+    yield _gauge(
+        "scheduler_frozen_tenants",
+        "Tenants of which nothing is sent, because they move and live nowhere else yet.",
+        tenants,
+    )
+    yield _gauge(
+        "scheduler_oldest_frozen_seconds",
+        "Seconds since the first of them was frozen.",
+        seconds,
     )
 
 

@@ -47,3 +47,9 @@ COUNT_WAITING_RUNS = f"""
         ORDER BY next_fire_at LIMIT {MAX_COUNTED}
     ) AS due
 """
+
+# Counts the tenants that are frozen and have not moved yet, in an index of the frozen ones.
+COUNT_FROZEN_TENANTS = """
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(frozen_at)), 0)::float
+    FROM accounts_tenant WHERE frozen_at IS NOT NULL AND moved_at IS NULL
+"""

@@ -25,11 +25,12 @@ from uuid import UUID
 from django.conf import settings
 
 from accounts import encryption
+from tasks_api.moving.copying import PartTotals
 from tasks_api.moving.errors import MoveRefused
+from tasks_api.moving.history import ClosedHistory
 from tasks_api.moving.parts import Column, Part, list_parts
 from tasks_api.moving.sources import (
     AccountTotals,
-    PartTotals,
     Schema,
     SnapshotSource,
     Traveller,
@@ -120,6 +121,9 @@ def _describe(source: SnapshotSource, parts: list[StoredPart]) -> dict[str, Any]
 
 class ArchiveSource:
     """A tenant in a file whose manifest was verified."""
+
+    closed: ClosedHistory | None = None
+    stays_frozen = False
 
     def __init__(self, archive: zipfile.ZipFile, manifest: dict[str, Any]) -> None:
         self._archive = archive

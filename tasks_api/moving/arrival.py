@@ -7,6 +7,7 @@ happens to the process, and it lives here from the moment at which that commits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,26 +20,33 @@ from accounts.models import SigningSecret, Tenant
 from scheduler_service.db import clock, locks
 from scheduler_service.db.locks import LockKind
 from scheduler_service.db.statements import fetch_all
+from tasks_api.moving import history, sources
 from tasks_api.moving import part_statements as statements
-from tasks_api.moving import sources
+from tasks_api.moving.copying import sum_up, write_part
 from tasks_api.moving.errors import MoveRefused
-from tasks_api.moving.parts import PLAN, TASK, TENANT, Part, tables_of_tenants
+from tasks_api.moving.parts import PLAN, TASK, TENANT, tables_of_tenants
 from tasks_api.moving.sources import Schema, Source, Traveller
+from tasks_api.moving.statements import LET_MOVE
 from tasks_api.storage import partitions
 
 Report = Callable[[str], object]
 
+# The destination of a copy of a tenant whose move is taken back after it had arrived.
+ABANDONED = "nowhere"
 OTHER_SCHEMA = (
     "The two databases have different tables. Run the same release on both, and "
     "`manage.py migrate` on each."
 )
 
 
-class _KnownTenant(NamedTuple):
+class KnownTenant(NamedTuple):
+    """A row of the target with the id or the name of the tenant that moves there."""
+
     id: int
     name: str
     move_id: UUID | None
-    frozen_at: Any
+    frozen_at: datetime | None
+    moves_to: str
 
 
 def hold_arrival(traveller: Traveller) -> None:
@@ -46,19 +54,28 @@ def hold_arrival(traveller: Traveller) -> None:
     locks.acquire(LockKind.MOVE, traveller.tenant_id)
 
 
-def has_arrived(traveller: Traveller) -> bool:
-    """Whether this move has brought the tenant here. Raises MoveRefused if another has."""
+def find_known(traveller: Traveller) -> list[KnownTenant]:
+    """The rows of the target by the id and by the name of the tenant."""
     with connection.cursor() as cursor:
         cursor.execute(
             statements.FIND_TENANT,
             {"tenant": traveller.tenant_id, "name": traveller.name},
         )
-        known = fetch_all(cursor, _KnownTenant)
+        return fetch_all(cursor, KnownTenant)
+
+
+def has_arrived(traveller: Traveller) -> bool:
+    """Whether this move has brought the tenant here. Raises MoveRefused if another has."""
+    known = find_known(traveller)
     for tenant in known:
         if tenant.move_id == traveller.move_id and tenant.id == traveller.tenant_id:
             return True
     for tenant in known:
         if tenant.id == traveller.tenant_id:
+            if tenant.moves_to == ABANDONED:
+                raise MoveRefused(
+                    "A move to there is being taken back. Say --abort again first."
+                )
             raise MoveRefused(
                 f"The target has the tenant {tenant.name}, whose id is the same. If it "
                 "has moved away from there, say forget_moved_tenant there first."
@@ -79,12 +96,12 @@ def check_target(schema: Schema) -> None:
         )
 
 
-def prepare_history(source: Source) -> None:
+def prepare_history(oldest_run: datetime | None) -> None:
     """Make the partitions of the days of the tenant's history."""
     now = clock.read()
     partitions.make_days(now=now)
-    if source.oldest_run is not None:
-        partitions.make_days(now=now, since=min(source.oldest_run, now))
+    if oldest_run is not None:
+        partitions.make_days(now=now, since=min(oldest_run, now))
 
 
 def prepare_target(key: bytes) -> None:
@@ -110,17 +127,24 @@ def arrive(source: Source, report: Report, before_commit: Callable[[], object]) 
             hold_arrival(source.traveller)
             if has_arrived(source.traveller):
                 return
+            if source.closed is not None:
+                history.complete(source.closed, report)
             totals = _copy(source, report)
             report("copied")
             _store(source)
             _verify(source, totals)
             report("verified")
             before_commit()
-            traveller = source.traveller
-            audit.record(traveller.tenant_id, "tenant.arrive", [traveller.name])
+            if not source.stays_frozen:
+                note_arrival(source.traveller)
     except (IntegrityError, psycopg.IntegrityError) as error:
         # COPY raises psycopg's own errors.
         raise MoveRefused(_explain(error)) from None
+
+
+def note_arrival(traveller: Traveller) -> None:
+    """Write into the audit log that the tenant lives here now."""
+    audit.record(traveller.tenant_id, "tenant.arrive", [traveller.name])
 
 
 def _explain(error: Exception) -> str:
@@ -136,26 +160,17 @@ def _explain(error: Exception) -> str:
 def _copy(source: Source, report: Report) -> Mapping[str, int]:
     """Copy each part into its table; returns the rows of each."""
     with connection.cursor() as cursor:
+        # The audit log comes with a tenant that may still be frozen.
+        cursor.execute(LET_MOVE)
         cursor.execute(statements.STAGE_ROWS)
         cursor.execute(_beat_columns(source).stage())
     copied = {}
     for part in source.parts:
-        copied[part.name] = _copy_part(source, part)
+        copied[part.name] = write_part(part, source.read(part))
         if part.name == TENANT:
             _store_tenant(source)
         report(f"{part.name}: {copied[part.name]} rows")
     return copied
-
-
-def _copy_part(source: Source, part: Part) -> int:
-    raw: Any = connection.connection
-    names = ", ".join(part.columns)
-    statement = f"COPY {part.into} ({names}) FROM STDIN (FORMAT binary)"
-    with raw.cursor() as cursor:
-        with cursor.copy(statement) as rows:
-            for piece in source.read(part):
-                rows.write(piece)
-        return int(cursor.rowcount)
 
 
 def _beat_columns(source: Source) -> statements.BeatColumns:
@@ -201,7 +216,7 @@ def _verify(source: Source, copied: Mapping[str, int]) -> None:
                 f"{part.name}: {wanted.rows} rows, but {copied[part.name]} came."
             )
         # The target may have had a plan of that name.
-        if part.name != PLAN and sources.sum_up(part.compared) != wanted:
+        if part.name != PLAN and sum_up(part.compared) != wanted:
             raise MoveRefused(f"{part.name} is not the same at the target.")
     tenant = Tenant.objects.get(pk=source.traveller.tenant_id)
     account = source.account

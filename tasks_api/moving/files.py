@@ -45,7 +45,7 @@ def import_tenant(path: Path, report: Report) -> str:
         if not arrival.has_arrived(source.traveller):
             arrival.check_target(source.schema)
             arrival.prepare_target(source.run_key)
-            arrival.prepare_history(source)
+            arrival.prepare_history(source.oldest_run)
             arrival.arrive(source, report, before_commit=lambda: None)
         report("arrived")
         return source.traveller.name

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
+
+from accounts import directory
 from accounts.models import Tenant
 from tasks_api.moving.errors import MoveRefused
-from tasks_api.moving.moves import FILE, alone
+from tasks_api.moving.moves import DOOR_PATIENCE, FILE, alone
 from tasks_api.services import erasure
 
 Report = Callable[[str], object]
@@ -42,4 +45,22 @@ def forget_tenant(
             raise MoveRefused(
                 f"{tenant} has not arrived at {tenant.moves_to}. Say move_tenant again."
             )
+        _require_no_requests(tenant)
         erasure.erase_moved_tenant(tenant, report=report)
+
+
+def _require_no_requests(tenant: Tenant) -> None:
+    """Raise MoveRefused while a door may send requests here, whose tokens would be unknown."""
+    if not directory.is_used():
+        return
+    if directory.cell_of(tenant.pk) == settings.SCHEDULER_CELL:
+        raise MoveRefused(
+            f"The directory sends the requests of {tenant} here. Say assign_tenant first."
+        )
+    version = directory.newest_version()
+    if behind := directory.wait_for_doors(version, timeout=DOOR_PATIENCE):
+        names = ", ".join(door.name for door in behind)
+        raise MoveRefused(
+            f"These doors may send requests of {tenant} here: {names}. Does "
+            "follow_directory run there?"
+        )

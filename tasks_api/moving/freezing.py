@@ -156,6 +156,17 @@ def thaw(tenant: Tenant) -> None:
         audit.record(tenant.pk, "tenant.thaw", [tenant.name])
 
 
+def thaw_arrived(tenant_id: int, name: str, move_id: uuid.UUID) -> None:
+    """Let a tenant live where it has arrived frozen; may be repeated."""
+    _repeat(statements.UNPARK_RUNS, tenant_id)
+    _repeat(statements.UNPARK_TASKS, tenant_id)
+    values: dict[str, Any] = {"tenant": tenant_id, "move": move_id}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statements.THAW_ARRIVED, values)
+        if cursor.rowcount:
+            audit.record(tenant_id, "tenant.arrive", [name])
+
+
 def mark_as_moved(tenant: Tenant) -> None:
     """Note at the source that the tenant lives in its destination now."""
     with transaction.atomic(), connection.cursor() as cursor:

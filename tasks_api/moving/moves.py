@@ -1,12 +1,17 @@
-"""Move a tenant from the default database to another one, and take a move back.
+"""Move a tenant from the default database to another one.
 
     free ──► frozen ──► put aside ──► arrived ──► moved
       ▲         │           │
       └─────────┴───────────┘ --abort
 
-Each step can be repeated, so a move that was interrupted goes on when the command is said
-again. The tenant lives at the source until it arrives, and from then on at the target:
-that is one commit, at the target. What the source says of the move is written afterwards.
+Its closed history is copied before. Each step can be repeated, so a move that was
+interrupted goes on when the command is said again.
+
+To a database that was named by its URL, the tenant lives at the source until it arrives,
+and from then on at the target: that is one commit, at the target. To a cell it arrives
+frozen; then the directory sends its requests there, from which moment on the move cannot
+be taken back; and then it is thawed there. What the source says of the move is written
+afterwards.
 """
 
 from __future__ import annotations
@@ -17,15 +22,26 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections
 
+from accounts import directory
 from accounts.models import Tenant
-from scheduler_service.db import locks
+from scheduler_service.db import clock, locks
 from scheduler_service.db.locks import LockKind
 from scheduler_service.db.timeouts import without_limits
-from tasks_api.moving import arrival, databases, freezing, sources
+from tasks_api.moving import (
+    arrival,
+    databases,
+    destinations,
+    freezing,
+    history,
+    sources,
+)
 from tasks_api.moving.databases import as_default
+from tasks_api.moving.destinations import Destination
 from tasks_api.moving.errors import MoveRefused
+from tasks_api.moving.history import ClosedHistory
+from tasks_api.moving.parts import Journey
 from tasks_api.moving.sources import Traveller
 
 Report = Callable[[str], object]
@@ -33,70 +49,68 @@ Report = Callable[[str], object]
 FILE = "a file"
 # Seconds.
 LOCK_PATIENCE = 3.0
+DOOR_PATIENCE = 10.0
 
 
-def move_tenant(tenant: Tenant, url: str, report: Report) -> None:
-    """Move a tenant, or go on with its move. `report` hears of each step.
+def move_tenant(tenant: Tenant, to: str, report: Report) -> Destination:
+    """Move a tenant to a URL or a cell, or go on with its move; returns where it lives.
 
-    Raises MoveRefused; then the tenant is free, or frozen until the command is said again
-    or the move is taken back.
+    `report` hears of each step. Raises MoveRefused; then the tenant is free, or frozen until
+    the command is said again or the move is taken back.
     """
-    destination = databases.name_of(url)
-    with alone(tenant), databases.open_database(url) as target:
-        _hold_target(tenant, target)
+    destination = destinations.find_destination(to)
+    with alone(tenant), databases.open_database(destination.url) as target:
+        hold_target(tenant, target)
+        destinations.require_own_tenant(tenant, destination)
         traveller = Traveller(tenant.pk, tenant.name, tenant.move_id or uuid4())
         if tenant.frozen_at is None:
             # The former move, by which the tenant came here, is over.
             traveller = traveller._replace(move_id=uuid4())
         if not _prepare(traveller, target):
-            freezing.freeze(tenant, destination, traveller.move_id)
-            report("frozen")
-            freezing.await_older_transactions()
-            freezing.put_aside(tenant.pk, report)
-            report("put aside")
-            _bring(tenant, traveller, target, report)
+            _travel(tenant, destination, traveller, target, report)
         report("arrived")
+        version = _flip(tenant, destination, report)
         freezing.mark_as_moved(tenant)
+        if version is not None:
+            _thaw_there(traveller, target, report)
+            _await_doors(version, report)
         report("moved")
+    return destination
 
 
-def abort_move(tenant: Tenant, url: str | None, report: Report) -> None:
-    """Take a move back that has not arrived. Raises MoveRefused if it has."""
-    with alone(tenant):
-        if tenant.frozen_at is None or tenant.move_id is None:
-            raise MoveRefused(f"{tenant} does not move.")
-        if tenant.moved_at is not None:
-            raise MoveRefused(_has_moved(tenant))
-        if tenant.moves_to == FILE:
-            freezing.thaw(tenant)
-        else:
-            _abort_at_target(tenant, _require_destination(tenant, url))
-        report("thawed")
+def _travel(
+    tenant: Tenant,
+    destination: Destination,
+    traveller: Traveller,
+    target: Any,
+    report: Report,
+) -> None:
+    if tenant.moved_at is not None:
+        raise MoveRefused(has_moved(tenant))
+    journey = Journey(history.closed_until(clock.read()), destination.cell is not None)
+    if tenant.frozen_at is None:
+        _copy_ahead(tenant, journey, target, report)
+        report("history copied")
+    freezing.freeze(tenant, destination.name, traveller.move_id)
+    report("frozen")
+    freezing.await_older_transactions()
+    freezing.put_aside(tenant.pk, report)
+    report("put aside")
+    _bring(tenant, traveller, journey, target, report)
 
 
-def _abort_at_target(tenant: Tenant, url: str) -> None:
-    assert tenant.move_id is not None
-    traveller = Traveller(tenant.pk, tenant.name, tenant.move_id)
-    with databases.open_database(url) as target:
-        with as_default(target), transaction.atomic():
-            # A process that was killed may have left a commit under way.
-            arrival.hold_arrival(traveller)
-            is_there = arrival.has_arrived(traveller)
-        if is_there:
-            raise MoveRefused(_has_moved(tenant))
-    freezing.thaw(tenant)
+def _copy_ahead(tenant: Tenant, journey: Journey, target: Any, report: Report) -> None:
+    assert journey.closed_until is not None
+    oldest_run = sources.read_oldest_run(tenant.pk)
+    with as_default(target):
+        arrival.prepare_history(oldest_run)
+    columns = sources.read_schema().columns
+    own = connections[DEFAULT_DB_ALIAS]
+    closed = ClosedHistory(tenant.pk, columns, journey.closed_until, own)
+    history.copy_ahead(closed, target, report)
 
 
-def _require_destination(tenant: Tenant, url: str | None) -> str:
-    if url is None or databases.name_of(url) != tenant.moves_to:
-        raise MoveRefused(
-            f"{tenant} moves to {tenant.moves_to}. Say its URL as --to, so that we see "
-            "whether the tenant has arrived there."
-        )
-    return url
-
-
-def _has_moved(tenant: Tenant) -> str:
+def has_moved(tenant: Tenant) -> str:
     return (
         f"{tenant} has arrived at {tenant.moves_to} and lives there. Move it back from "
         "there, after forget_moved_tenant here."
@@ -130,7 +144,7 @@ def _try_lock(database: Any, tenant_id: int) -> bool:
     return True
 
 
-def _hold_target(tenant: Tenant, target: Any) -> None:
+def hold_target(tenant: Tenant, target: Any) -> None:
     # Sessions of one database share its locks, and we have this one already.
     if not _try_lock(target, tenant.pk):
         raise MoveRefused(
@@ -150,7 +164,13 @@ def _prepare(traveller: Traveller, target: Any) -> bool:
     return False
 
 
-def _bring(tenant: Tenant, traveller: Traveller, target: Any, report: Report) -> None:
+def _bring(
+    tenant: Tenant,
+    traveller: Traveller,
+    journey: Journey,
+    target: Any,
+    report: Report,
+) -> None:
     own = connections[DEFAULT_DB_ALIAS]
     before = freezing.read_changes(tenant.pk)
 
@@ -160,10 +180,10 @@ def _bring(tenant: Tenant, traveller: Traveller, target: Any, report: Report) ->
             _require_rest(tenant, before)
 
     with (
-        sources.snapshot_of(tenant, traveller.move_id) as source,
+        sources.snapshot_of(tenant, traveller.move_id, journey) as source,
         as_default(target),
     ):
-        arrival.prepare_history(source)
+        arrival.prepare_history(source.oldest_run)
         arrival.arrive(source, report, check_source)
 
 
@@ -177,3 +197,31 @@ def _require_rest(tenant: Tenant, before: tuple[Any, ...]) -> None:
             )
     finally:
         connections[DEFAULT_DB_ALIAS].close()
+
+
+def _flip(tenant: Tenant, destination: Destination, report: Report) -> int | None:
+    """Have the directory send the requests of a tenant to its new cell, if it moves to one.
+
+    Returns the version of the change. It may be repeated.
+    """
+    if destination.cell is None:
+        return None
+    version = directory.flip(tenant.pk, destination.cell)
+    report("flipped")
+    return version
+
+
+def _thaw_there(traveller: Traveller, target: Any, report: Report) -> None:
+    with as_default(target):
+        freezing.thaw_arrived(traveller.tenant_id, traveller.name, traveller.move_id)
+    report("thawed")
+
+
+def _await_doors(version: int, report: Report) -> None:
+    behind = directory.wait_for_doors(version, timeout=DOOR_PATIENCE)
+    if behind:
+        names = ", ".join(door.name for door in behind)
+        report(
+            f"These doors do not follow, and callers there get 503: {names}. Does "
+            "follow_directory run there?"
+        )

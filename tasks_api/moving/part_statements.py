@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import NamedTuple, Self
+
+from tasks_api.domain.ids import id_range
 
 PERIODIC = "django_celery_beat_periodictask"
 INTERVAL = "django_celery_beat_intervalschedule"
@@ -43,6 +46,55 @@ SUM_UP = """
     SELECT count(*), coalesce(sum(hashtextextended(part::text, 0)::numeric), 0)::text
     FROM ({select}) AS part
 """
+
+
+# Let all statements of a transaction see what its first one does.
+READ_FROM_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+# The runs that were over soon after their fire times. Their rows are never changed.
+RUNS_OVER = "tasks_api_run_over"
+# How many such runs a tenant has in each hour of fire times, and a sum that shows whether
+# they are the same ones.
+SUM_UP_HOURS = f"""
+    SELECT date_trunc('hour', scheduled_for, 'UTC') AS hour, count(*) AS rows,
+        sum(hash_record_extended(ROW(id, state, finished_at), 0)::numeric)::text
+    FROM {RUNS_OVER}
+    WHERE tenant_id = %(tenant)s AND scheduled_for < %(until)s::timestamptz
+        AND id < %(until_id)s::uuid
+    GROUP BY 1
+"""
+DELETE_HOUR = f"""
+    DELETE FROM {RUNS_OVER}
+    WHERE tenant_id = %(tenant)s AND id >= %(first_id)s::uuid AND id < %(until_id)s::uuid
+        AND scheduled_for >= %(hour)s::timestamptz
+        AND scheduled_for < %(hour)s::timestamptz + '1 hour'::interval
+"""
+# Delete what was copied ahead of a tenant that is not there yet.
+CLEAR_ATTEMPTS = "DELETE FROM tasks_api_attempt WHERE tenant_id = %(tenant)s"
+CLEAR_RUNS = f"""
+    DELETE FROM {RUNS_OVER} WHERE id = ANY(ARRAY(
+        SELECT id FROM {RUNS_OVER} WHERE tenant_id = %(tenant)s LIMIT {{limit}}))
+"""
+
+
+def are_runs_between(since: datetime | None, until: datetime | None) -> str:
+    """The condition of runs by their fire times, for the partitions of these days alone."""
+    first_id, until_id = id_range(since, until)
+    conditions = []
+    if since is not None:
+        conditions += [f"id >= '{first_id}'", f"scheduled_for >= '{since.isoformat()}'"]
+    if until is not None:
+        conditions += [f"id < '{until_id}'", f"scheduled_for < '{until.isoformat()}'"]
+    return " AND ".join(conditions)
+
+
+def is_closed_attempt(until: datetime) -> str:
+    """The condition of further attempts of the runs that were over soon, before a moment."""
+    return f"""
+        run_id < '{id_range(None, until)[1]}' AND EXISTS (
+            SELECT FROM {RUNS_OVER} run
+            WHERE run.id = run_id AND {are_runs_between(None, until)})
+    """
 
 
 def is_plan_of(tenant_id: int) -> str:
@@ -231,10 +283,10 @@ TAKE_RUN_KEY = """
         AND NOT EXISTS (SELECT FROM tasks_api_run)
 """
 FIND_TENANT = """
-    SELECT id, name, move_id, frozen_at FROM accounts_tenant
+    SELECT id, name, move_id, frozen_at, moves_to FROM accounts_tenant
     WHERE id = %(tenant)s OR name = %(name)s
 """
-# Rows of parts by tenant that are there before, or refer to what is not of the tenant.
+# Find the fire time of a tenant's oldest run.
 OLDEST_RUN = """
     SELECT min(scheduled_for) FROM tasks_api_run WHERE tenant_id = %(tenant)s
 """

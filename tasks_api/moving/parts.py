@@ -8,6 +8,7 @@ tables of libraries, whose rows belong to a user or a task, are named below.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from django.apps import apps
@@ -17,8 +18,8 @@ from accounts.models import AuditEntry, Plan, Tenant, User
 from tasks_api.models import FurtherAttempt, Run, Task
 from tasks_api.moving import part_statements as statements
 
-TENANT, PLAN, USER, TASK, RUN = (
-    model._meta.db_table for model in (Tenant, Plan, User, Task, Run)
+TENANT, PLAN, USER, TASK, RUN, ATTEMPT = (
+    model._meta.db_table for model in (Tenant, Plan, User, Task, Run, FurtherAttempt)
 )
 SCHEDULES = "schedules"
 # The tables of libraries whose rows belong to a user. Their ids mean nothing, so the rows
@@ -30,13 +31,18 @@ TABLES_OF_USERS = (
 )
 # They have most rows, so that everything that may be refused is copied before them.
 LARGE = [model._meta.db_table for model in (AuditEntry, FurtherAttempt, Run)]
-# At the target the tenant is neither frozen nor moved, and its users are no staff there.
+# At the target the tenant has no destination, and its users are no staff.
 REPLACED: Mapping[tuple[str, str], str] = {
-    (TENANT, "frozen_at"): "NULL::timestamptz",
     (TENANT, "moves_to"): "''::varchar(255)",
     (TENANT, "moved_at"): "NULL::timestamptz",
     (USER, "is_staff"): "false",
     (USER, "is_superuser"): "false",
+    (RUN, "stage"): "CASE stage WHEN 'before' THEN 'late' ELSE stage END",
+}
+# The same for a tenant that lives there from its arrival on: it is not frozen either.
+REPLACED_AT_ONCE: Mapping[tuple[str, str], str] = {
+    **REPLACED,
+    (TENANT, "frozen_at"): "NULL::timestamptz",
     (TASK, "is_parked"): "false",
     (
         TASK,
@@ -102,34 +108,102 @@ def tables() -> list[str]:
     ]
 
 
-def list_parts(tenant_id: int, columns: Columns) -> Iterator[Part]:
+class Journey(NamedTuple):
+    """How a tenant travels."""
+
+    # The hours of runs before this moment were copied ahead; None: none were.
+    closed_until: datetime | None = None
+    # It arrives as it is put aside, and is thawed when its requests are sent there.
+    stays_frozen: bool = False
+
+
+# As a whole, to where the tenant lives from then on.
+AT_ONCE = Journey()
+
+
+def list_parts(
+    tenant_id: int, columns: Columns, journey: Journey = AT_ONCE
+) -> Iterator[Part]:
     """The parts of a tenant, in the order in which they are copied."""
     of_tenant = f"tenant_id = {tenant_id:d}"
-    yield _part(PLAN, columns, statements.is_plan_of(tenant_id))
-    yield _part(TENANT, columns, f"id = {tenant_id:d}")
-    yield _part(USER, columns, of_tenant)
+    table = _Tables(columns, REPLACED if journey.stays_frozen else REPLACED_AT_ONCE)
+    yield table.part(PLAN, statements.is_plan_of(tenant_id))
+    yield table.part(TENANT, f"id = {tenant_id:d}")
+    yield table.part(USER, of_tenant)
     for name in TABLES_OF_USERS:
         condition = statements.is_of_user_of(tenant_id)
-        yield _part(name, columns, condition, without=("id",))
+        yield table.part(name, condition, without=("id",))
     periodic = [each.name for each in columns[statements.PERIODIC]]
     beat = statements.BeatColumns.of(periodic)
     select = beat.select(tenant_id)
     yield Part(SCHEDULES, select, select, beat.names, statements.STAGED_SCHEDULES)
     for name in tables_of_tenants():
-        if name != USER:
-            yield _part(name, columns, of_tenant)
+        if name == RUN and journey.closed_until is not None:
+            yield table.other_runs(of_tenant, journey.closed_until)
+        elif name == ATTEMPT and journey.closed_until is not None:
+            is_closed = statements.is_closed_attempt(journey.closed_until)
+            yield table.part(name, f"{of_tenant} AND NOT ({is_closed})")
+        elif name != USER:
+            yield table.part(name, of_tenant)
 
 
-def _part(
-    table: str, columns: Columns, condition: str, without: Sequence[str] = ()
+def closed_runs(
+    tenant_id: int, columns: Columns, since: datetime, until: datetime
 ) -> Part:
-    names = [each.name for each in columns[table] if each.name not in without]
-    values = {name: f"{REPLACED.get((table, name), name)} AS {name}" for name in names}
-    compared = [value for name, value in values.items() if (table, name) not in MAPPED]
-    return Part(
-        table,
-        statements.select(values.values(), table, condition),
-        statements.select(compared, table, condition),
-        names,
-        STAGED.get(table, table),
-    )
+    """The runs of a time that were over soon after their fire times."""
+    table = _Tables(columns, REPLACED)
+    condition = statements.are_runs_between(since, until)
+    found = f"tenant_id = {tenant_id:d} AND {condition}"
+    return table.part(RUN, found, source=statements.RUNS_OVER)
+
+
+def further_attempts(
+    tenant_id: int, columns: Columns, until: datetime | None = None
+) -> Part:
+    """The further attempts of all such runs before a moment; without one, of all runs."""
+    is_meant = f"tenant_id = {tenant_id:d}"
+    if until is not None:
+        is_meant += f" AND {statements.is_closed_attempt(until)}"
+    return _Tables(columns, REPLACED).part(ATTEMPT, is_meant)
+
+
+class _Tables(NamedTuple):
+    """The tables that parts are made from."""
+
+    columns: Columns
+    replaced: Mapping[tuple[str, str], str]
+
+    def part(
+        self,
+        table: str,
+        condition: str,
+        *,
+        without: Sequence[str] = (),
+        source: str = "",
+    ) -> Part:
+        """The rows of a condition; `source` is the partition that has them all."""
+        names = [each.name for each in self.columns[table] if each.name not in without]
+        values = {
+            name: f"{self.replaced.get((table, name), name)} AS {name}"
+            for name in names
+        }
+        compared = [
+            value for name, value in values.items() if (table, name) not in MAPPED
+        ]
+        return Part(
+            table,
+            statements.select(values.values(), source or table, condition),
+            statements.select(compared, source or table, condition),
+            names,
+            STAGED.get(table, table),
+        )
+
+    def other_runs(self, of_tenant: str, closed_until: datetime) -> Part:
+        """The runs of a tenant that are not of closed hours."""
+        later = statements.are_runs_between(closed_until, None)
+        parts = (
+            self.part(RUN, f"{of_tenant} AND stage <> 'over'"),
+            self.part(RUN, f"{of_tenant} AND {later}", source=statements.RUNS_OVER),
+        )
+        select = " UNION ALL ".join(part.select for part in parts)
+        return parts[0]._replace(select=select, compared=select)

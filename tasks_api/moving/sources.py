@@ -13,13 +13,21 @@ from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from accounts.models import Tenant, User
 from scheduler_service.db import clock
 from tasks_api.moving import part_statements as statements
+from tasks_api.moving.copying import PartTotals, read_part, sum_up
 from tasks_api.moving.databases import as_default
-from tasks_api.moving.parts import Column, Columns, Part, list_parts, tables
+from tasks_api.moving.history import ClosedHistory
+from tasks_api.moving.parts import (
+    AT_ONCE,
+    Column,
+    Columns,
+    Journey,
+    Part,
+    list_parts,
+    tables,
+)
 from tasks_api.services import stats
 
 HOUR = timedelta(hours=1)
-# psycopg reads row by row, and writes larger pieces with less work.
-PIECE_BYTES = 128 * 1024
 
 
 class Schema(NamedTuple):
@@ -27,13 +35,6 @@ class Schema(NamedTuple):
 
     migrations: Sequence[str]
     columns: Columns
-
-
-class PartTotals(NamedTuple):
-    """How many rows a part has, and a sum of what is in them."""
-
-    rows: int
-    checksum: str
 
 
 class AccountTotals(NamedTuple):
@@ -63,6 +64,10 @@ class Source(Protocol):
     # The fire time of the oldest run; None without runs.
     oldest_run: datetime | None
     run_key: bytes
+    # What was copied ahead; None: nothing was.
+    closed: ClosedHistory | None
+    # Whether it is thawed only when its requests are sent to where it arrives.
+    stays_frozen: bool
 
     @property
     def parts(self) -> Sequence[Part]: ...
@@ -76,27 +81,26 @@ class Source(Protocol):
 class SnapshotSource:
     """A frozen tenant in one snapshot of the default database."""
 
-    def __init__(self, traveller: Traveller, tenant: Tenant) -> None:
+    def __init__(
+        self, traveller: Traveller, tenant: Tenant, journey: Journey = AT_ONCE
+    ) -> None:
         self._database = connections[DEFAULT_DB_ALIAS]
         self.traveller = traveller
         self.schema = read_schema()
-        self.parts = list(list_parts(traveller.tenant_id, self.schema.columns))
+        columns = self.schema.columns
+        self.parts = list(list_parts(traveller.tenant_id, columns, journey))
+        self.stays_frozen = journey.stays_frozen
+        self.closed: ClosedHistory | None = None
+        if journey.closed_until is not None:
+            self.closed = ClosedHistory(
+                traveller.tenant_id, columns, journey.closed_until, self._database
+            )
         self.account = read_account(tenant, *account_range(tenant))
-        self.oldest_run = _read_one(
-            statements.OLDEST_RUN, {"tenant": traveller.tenant_id}
-        )
+        self.oldest_run = read_oldest_run(traveller.tenant_id)
         self.run_key = read_run_key()
 
     def read(self, part: Part) -> Iterator[bytes]:
-        raw: Any = self._database.connection
-        with raw.cursor() as cursor, cursor.copy(copy_out(part.select)) as rows:
-            piece = bytearray()
-            for row in rows:
-                piece += row
-                if len(piece) >= PIECE_BYTES:
-                    yield bytes(piece)
-                    piece.clear()
-            yield bytes(piece)
+        return read_part(part, self._database)
 
     def totals(self, part: Part) -> PartTotals:
         with as_default(self._database):
@@ -104,11 +108,13 @@ class SnapshotSource:
 
 
 @contextmanager
-def snapshot_of(tenant: Tenant, move_id: uuid.UUID) -> Iterator[SnapshotSource]:
+def snapshot_of(
+    tenant: Tenant, move_id: uuid.UUID, journey: Journey = AT_ONCE
+) -> Iterator[SnapshotSource]:
     traveller = Traveller(tenant.pk, tenant.name, move_id)
     with transaction.atomic(durable=True), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield SnapshotSource(traveller, tenant)
+        cursor.execute(statements.READ_FROM_SNAPSHOT)
+        yield SnapshotSource(traveller, tenant, journey)
 
 
 def read_schema() -> Schema:
@@ -127,21 +133,16 @@ def read_run_key() -> bytes:
     return bytes(_read_one(statements.READ_RUN_KEY, {}) or b"")
 
 
+def read_oldest_run(tenant_id: int) -> datetime | None:
+    found: datetime | None = _read_one(statements.OLDEST_RUN, {"tenant": tenant_id})
+    return found
+
+
 def _read_one(statement: str, values: dict[str, Any]) -> Any:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         row = cursor.fetchone()
     return row and row[0]
-
-
-def copy_out(select: str) -> str:
-    return f"COPY ({select}) TO STDOUT (FORMAT binary)"
-
-
-def sum_up(select: str) -> PartTotals:
-    with connection.cursor() as cursor:
-        cursor.execute(statements.SUM_UP.replace("{select}", select))
-        return PartTotals._make(cursor.fetchone())
 
 
 def account_range(tenant: Tenant) -> stats.HourRange:

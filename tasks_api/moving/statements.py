@@ -25,6 +25,18 @@ MARK_AS_MOVED = """
     WHERE id = %(tenant)s
 """
 
+# Let a tenant live where it has arrived frozen.
+THAW_ARRIVED = """
+    UPDATE accounts_tenant SET frozen_at = NULL
+    WHERE id = %(tenant)s AND move_id = %(move)s::uuid AND frozen_at IS NOT NULL
+        AND moves_to = ''
+"""
+# Give up a copy of a tenant that has arrived frozen, so that no move goes on with it.
+ABANDON = """
+    UPDATE accounts_tenant SET move_id = NULL, moves_to = %(nowhere)s
+    WHERE id = %(tenant)s AND move_id = %(move)s::uuid AND frozen_at IS NOT NULL
+"""
+
 # Find a transaction that began before a moment. It may have read that the tenant is not
 # frozen, and write by that.
 FIND_OLDER_TRANSACTION = """

@@ -102,7 +102,7 @@ def erase_moved_tenant(tenant: Tenant, *, report: ReportProgress) -> None:
     _erase_messages(tenant)
     for user in tenant.users.order_by("pk"):
         _erase_keys(user)
-    accounts.delete_tenant(tenant)
+    accounts.delete_tenant(tenant, lives_elsewhere=True)
 
 
 def _erase_tasks(found: Iterable[UUID], report: ReportProgress) -> None:

@@ -45,7 +45,7 @@ PAGE_BACKWARDS_OF_OWNERS = _page_backwards(_OF_OWNERS)
 
 # Task.coming_fire_time in SQL.
 _UPCOMING = """
-    CASE WHEN NOT task.is_paused THEN task.next_fire_at END
+    CASE WHEN NOT task.is_paused THEN coalesce(task.next_fire_at, task.parked_fire_at) END
 """
 
 # What a search looks into. No part that is found goes from one line to the next.

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+# Whether the tenant is not frozen. So a call that was let in just before the tenant froze
+# changes nothing afterwards; a statement that had begun before is awaited by the move.
+_IS_AT_HOME = """
+    (SELECT frozen_at IS NULL FROM accounts_tenant WHERE id = %(tenant_id)s)
+"""
+
 # Stores messages. A message whose last lease ran out is replaced, because it counts as
 # deleted.
 #
 # Messages get their ids in the order of the request, so that consumers lease those of
 # one moment in this order. They are stored in the order of their names, so that two
 # requests cannot deadlock.
-ENQUEUE_MESSAGES = """
+_ENQUEUE = """
     WITH numbered AS MATERIALIZED (
         SELECT nextval('tasks_api_message_id_seq') AS id, item.*
         FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::int[],
             %s::int[], %s::timestamptz[])
             AS item(tenant_id, queue, name, payload, timeout_seconds, max_retries, run_at)
+        {condition}
     ), stored AS (
         INSERT INTO tasks_api_message AS message (id, tenant_id, queue, name, payload,
             timeout_seconds, max_retries, run_at, retry_count, created_at)
@@ -38,6 +45,15 @@ ENQUEUE_MESSAGES = """
     )
     SELECT count(*) FROM stored
 """
+ENQUEUE_MESSAGES = _ENQUEUE.replace(
+    "{condition}",
+    """
+        WHERE item.tenant_id <> ALL(ARRAY(
+            SELECT id FROM accounts_tenant WHERE frozen_at IS NOT NULL))
+    """,
+)
+# The same for the messages of runs that are under way: a move waits for these.
+ENQUEUE_MESSAGES_OF_RUNS = _ENQUEUE.replace("{condition}", "")
 
 # Leases the oldest available messages of a queue, and deletes messages whose last lease
 # ran out. It returns at least one row, which has the number of deleted messages.
@@ -53,12 +69,13 @@ ENQUEUE_MESSAGES = """
 # the planner takes any index to be as good as the ordered one, and sorts a million rows
 # for each message. So sorting is off, because an index has the order. ARRAY(…) and
 # coalesce(…) make it find ids by the primary key only.
-LEASE_MESSAGES = """
+LEASE_MESSAGES = f"""
     SET LOCAL enable_sort = off;
     WITH expired AS MATERIALIZED (
         SELECT id, run_at, max_retries < 0 OR retry_count < max_retries AS has_retry
         FROM tasks_api_message
         WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s AND leased_until <= now()
+            AND {_IS_AT_HOME}
         ORDER BY leased_until LIMIT %(batch_size)s
     ), oldest AS (
         SELECT run_at, id, true AS was_leased FROM expired WHERE has_retry
@@ -80,7 +97,7 @@ LEASE_MESSAGES = """
     ), fresh AS MATERIALIZED (
         SELECT id FROM tasks_api_message
         WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s
-            AND leased_until IS NULL AND run_at <= now()
+            AND leased_until IS NULL AND run_at <= now() AND {_IS_AT_HOME}
         ORDER BY run_at, id LIMIT (SELECT %(count)s - count(*) FROM again)
         FOR UPDATE SKIP LOCKED
     ), taken AS (
@@ -112,11 +129,11 @@ LEASE_MESSAGES = """
 
 # True for the message of a key if it is in flight. coalesce(…) keeps the planner from
 # the index of leases: it would find all leased messages and compare the name of each.
-_IS_IN_FLIGHT = """
+_IS_IN_FLIGHT = f"""
     id = (
         SELECT id FROM tasks_api_message
         WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s AND name = %(name)s
-    ) AND coalesce(leased_until > now(), false)
+    ) AND coalesce(leased_until > now(), false) AND {_IS_AT_HOME}
 """
 
 # Extends the lease of a message by its timeout from now on, and may replace its state.
@@ -138,7 +155,8 @@ RESCHEDULE_MESSAGE = f"""
 """
 
 # Deletes a message, in flight or not.
-DELETE_MESSAGE = """
+DELETE_MESSAGE = f"""
     DELETE FROM tasks_api_message
     WHERE tenant_id = %(tenant_id)s AND queue = %(queue)s AND name = %(name)s
+        AND {_IS_AT_HOME}
 """

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from accounts.models import Tenant
 from scheduler_service.db.arrays import columns
 from scheduler_service.db.statements import fetch_all
-from tasks_api.domain.exceptions import MessageExists, MessageNotFound
+from tasks_api.domain.exceptions import MessageExists, MessageNotFound, TenantFrozen
 from tasks_api.services.message_statements import (
     DELETE_MESSAGE,
     ENQUEUE_MESSAGES,
+    ENQUEUE_MESSAGES_OF_RUNS,
     EXTEND_LEASE,
     LEASE_MESSAGES,
     RESCHEDULE_MESSAGE,
@@ -83,26 +85,41 @@ class _LeaseRow(NamedTuple):
 
 
 def enqueue(message: NewMessage) -> None:
-    """Store a message. Raises MessageExists if the name is taken in the queue."""
+    """Store a message. Raises MessageExists if the name is taken in the queue.
+
+    All operations raise TenantFrozen if the tenant moves; `lease` finds nothing then.
+    """
     if not _insert([message]):
+        _require_at_home(message.tenant_id)
         raise MessageExists(
             f"A job with the id {message.name} is in the queue {message.queue} already"
         )
 
 
 def enqueue_many(messages: Sequence[NewMessage]) -> None:
-    """Store the messages whose names are free; of two with one name, the first."""
+    """Store the messages of a tenant whose names are free; of two with one name, the first."""
+    first = _first_of_each_name(messages)
+    if first and _insert(first) < len(first):
+        _require_at_home(first[0].tenant_id)
+
+
+def enqueue_of_runs(messages: Sequence[NewMessage]) -> None:
+    """The same for messages of runs that are under way, of any tenants."""
+    if first := _first_of_each_name(messages):
+        _insert(first, ENQUEUE_MESSAGES_OF_RUNS)
+
+
+def _first_of_each_name(messages: Sequence[NewMessage]) -> list[NewMessage]:
     first: dict[MessageKey, NewMessage] = {}
     for message in messages:
         first.setdefault(message.key, message)
-    if first:
-        _insert(list(first.values()))
+    return list(first.values())
 
 
-def _insert(messages: Sequence[NewMessage]) -> int:
+def _insert(messages: Sequence[NewMessage], statement: str = ENQUEUE_MESSAGES) -> int:
     """Store messages whose names differ; return how many were stored."""
     with connection.cursor() as cursor:
-        cursor.execute(ENQUEUE_MESSAGES, columns(messages))
+        cursor.execute(statement, columns(messages))
         [stored] = cursor.fetchone()
     return int(stored)
 
@@ -179,5 +196,13 @@ def complete(key: MessageKey) -> None:
 def _change(statement: str, values: Mapping[str, Any], not_found: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        if not cursor.rowcount:
-            raise MessageNotFound(not_found)
+        changed = cursor.rowcount
+    if not changed:
+        _require_at_home(values["tenant_id"])
+        raise MessageNotFound(not_found)
+
+
+def _require_at_home(tenant_id: int) -> None:
+    """Raise TenantFrozen if that is why nothing was changed."""
+    if Tenant.objects.filter(pk=tenant_id, frozen_at__isnull=False).exists():
+        raise TenantFrozen

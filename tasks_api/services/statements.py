@@ -95,7 +95,8 @@ READ_SCHEDULES = f"""
     FROM task JOIN tasks_api_schedulechange change ON change.task_id = task.id
     UNION ALL
     SELECT NULL, least(task.ended_at, %(now)s), '',
-        CASE WHEN next_fire_at <= %(now)s THEN next_fire_at END, true,
+        CASE WHEN coalesce(next_fire_at, parked_fire_at) <= %(now)s
+            THEN coalesce(next_fire_at, parked_fire_at) END, true,
         task.last_fire_at, task.ended_at, {_schedule_columns("task")}, task.created_at
     FROM task
     ORDER BY 1 NULLS LAST

@@ -132,13 +132,17 @@ def _meant_now(known: _Known) -> _Meant:
     """Return the oldest fire time that is not over, or else this moment."""
     task, now = known.task, known.now
     live = Run.objects.filter(
-        task=task, stage=Stage.LIVE, state__in=UNFINISHED_STATES, scheduled_for__lte=now
+        task=task,
+        stage__in=[Stage.LIVE, Stage.PARKED],
+        state__in=UNFINISHED_STATES,
+        scheduled_for__lte=now,
     )
     run = live.order_by("scheduled_for").first()
     if run is not None:
         return _Meant(now, run.scheduled_for, run=run)
-    if task.next_fire_at is not None and task.next_fire_at <= now:
-        return _Meant(now, task.next_fire_at, is_open=True)
+    due_at = task.first_open_fire_time
+    if due_at is not None and due_at <= now:
+        return _Meant(now, due_at, is_open=True)
     return _Meant(now)
 
 
@@ -167,7 +171,7 @@ def _coming_at(known: _Known, at: datetime) -> datetime | None:
     if isinstance(phase.schedule, Once):
         is_over = task.last_fire_at is not None and task.last_fire_at <= known.now
         return None if is_over else fire_time_at(phase.schedule, at)
-    coming = task.next_fire_at
+    coming = task.first_open_fire_time
     is_meant = coming is not None and timedelta() <= coming - at < resolution_of(at)
     return coming if is_meant else None
 
@@ -189,6 +193,7 @@ def _gather(known: _Known, meant: _Meant, *, is_now: bool) -> Facts:
         bare,
         substitutes=why_rows.find_substitutes(known.task, bare.moment, meant.run),
         gaps=tuple(why_rows.read_gaps(bare)),
+        moves=why_rows.read_moves(known.task, bare),
         deeds=tuple(why_rows.read_deeds(known.task, bare)),
         previous=_previous(known, bare.moment),
         next=_next(known, bare.moment),
@@ -246,7 +251,7 @@ def _next_coming(known: _Known, after: datetime) -> datetime | None:
             return None
         after = max(after, task.resume_at)
     if task.periodic_task.one_off:
-        coming = task.next_fire_at
+        coming = task.first_open_fire_time
         return coming if coming is not None and coming > after else None
     return first_after(phase.schedule, after)
 

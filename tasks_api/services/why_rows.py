@@ -27,6 +27,7 @@ from tasks_api.domain.why.facts import (
     RunFacts,
     Substitute,
     TaskFacts,
+    TenantMove,
 )
 from tasks_api.models import HeartbeatGap, Lane, Run, RunIdKey, Task
 
@@ -39,6 +40,10 @@ MAX_DEEDS = 200
 MAX_SUBSTITUTES = 5
 # The newest pauses and resumes of a lane before a run was over.
 MAX_LANE_CHANGES = 50
+# The entries of the newest moves of a tenant, and their actions: the tenant lived again
+# where it was, or where it had arrived.
+MAX_MOVE_ENTRIES = 50
+FREEZE, ENDS_OF_FREEZES = "tenant.freeze", ("tenant.thaw", "tenant.arrive")
 # Schedules near a moment whose authors are read.
 MAX_NEAR_PHASES = 5
 # A run that holds another one began at most this long before it.
@@ -59,7 +64,7 @@ def describe_task(task: Task) -> TaskFacts:
         suspended=task.suspended,
         overlap=task.overlap,
         misfire=task.misfire,
-        next_fire_at=task.next_fire_at,
+        next_fire_at=task.first_open_fire_time,
         runs_left=task.runs_left,
     )
 
@@ -167,8 +172,7 @@ def _pause_of(entry: AuditEntry, ended_at: datetime | None) -> LanePause:
     _, reason = given.get("reason", ("", ""))
     _, said = given.get("until", (None, None))
     ends = [each for each in (ended_at, said and datetime.fromisoformat(said)) if each]
-    deed = Deed(entry.pk, entry.at, entry.actor, entry.via, entry.action)
-    return LanePause(entry.at, min(ends, default=None), reason, deed)
+    return LanePause(entry.at, min(ends, default=None), reason, _deed_of(entry))
 
 
 def _find_blocker(run: Run) -> UUID | None:
@@ -199,6 +203,29 @@ def read_gaps(facts: Facts) -> list[Gap]:
     ]
 
 
+def read_moves(task: Task, facts: Facts) -> tuple[TenantMove, ...]:
+    """Read when the tenant was frozen, by its audit log; the oldest first."""
+    entries = audit.find_entries(task.tenant_id, action="tenant.", until=facts.now)
+    changes = entries.filter(action__in=[FREEZE, *ENDS_OF_FREEZES])
+    newest: list[AuditEntry] = list(changes[:MAX_MOVE_ENTRIES])
+    oldest_first = newest[::-1]
+    following: list[AuditEntry | None] = [*oldest_first[1:], None]
+    return tuple(
+        _move_of(entry, ended)
+        for entry, ended in zip(oldest_first, following, strict=False)
+        if entry.action == FREEZE
+    )
+
+
+def _move_of(entry: AuditEntry, ended: AuditEntry | None) -> TenantMove:
+    deeds = tuple(_deed_of(each) for each in (entry, ended) if each is not None)
+    return TenantMove(entry.at, None if ended is None else ended.at, deeds)
+
+
+def _deed_of(row: AuditEntry) -> Deed:
+    return Deed(row.pk, row.at, row.actor, row.via, row.action)
+
+
 def read_deeds(task: Task, facts: Facts) -> list[Deed]:
     """Read who changed the task, at the moments that count."""
     near = Q(pk__in=[])
@@ -217,7 +244,7 @@ def read_deeds(task: Task, facts: Facts) -> list[Deed]:
     if names:
         of_these = of_calendars.filter(near, object_id__in=names)
         rows += of_these[:MAX_DEEDS]
-    return [Deed(row.pk, row.at, row.actor, row.via, row.action) for row in rows]
+    return [_deed_of(row) for row in rows]
 
 
 def _names_of_calendars(facts: Facts) -> set[str]:

@@ -24,7 +24,7 @@ def enqueue(runs: Sequence[ClaimedRun], now: datetime) -> list[AttemptResult]:
         for run in runs
     ]
     with transaction.atomic():
-        pull_queue.enqueue_many([_make_message(run) for run in runs])
+        pull_queue.enqueue_of_runs([_make_message(run) for run in runs])
         run_events.record(results)
     return results
 

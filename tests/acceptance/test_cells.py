@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,11 @@ import psutil
 import pytest
 import requests
 
+from tests.acceptance.cell_callers import TaskCaller
 from tests.acceptance.door import HAPROXY, NOT_INSTALLED
 from tests.acceptance.harness import ROOT, eventually, free_port
-from tests.acceptance.tasks import in_seconds
+from tests.acceptance.tasks import count_requests_by_run, in_seconds
+from tests.receiver import Receiver
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -32,8 +37,12 @@ class LocalCellsProcess:
         self.output = home / "output"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = os.environ | {
+        # Each cell has servers of its own.
+        shared = {"DATABASE_URL", "REDIS_URL"}
+        kept = {name: os.environ[name] for name in os.environ.keys() - shared}
+        self.environment = kept | {
             "SCHEDULER_STATE_DIR": str(home / "var"),
+            "SCHEDULER_MIN_FREQUENCY": "1",
             "PORT": str(self.port),
         }
 
@@ -69,9 +78,19 @@ class LocalCellsProcess:
             env=self.environment | {"DIRECTORY_URL": found[1]} | settings,
             capture_output=True,
             text=True,
-            check=True,
         )
+        assert done.returncode == 0, done.stderr
         return done.stdout.strip()
+
+    def manage_in(self, cell: str, *arguments: str) -> str:
+        """Run a command where the service of a cell runs."""
+        home = self.home / "var" / "cells"
+        return self.manage(
+            *arguments,
+            SCHEDULER_CELL=cell,
+            SCHEDULER_STATE_DIR=str(home / cell),
+            SECRET_KEY=(home / "secret_key").read_text().strip(),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +198,99 @@ def test_metrics_and_readiness_name_their_cell(cells: LocalCellsProcess) -> None
 
     assert ready["cell"] == "cell-2"
     assert 'scheduler_due{cell="cell-2"}' in metrics
+
+
+@pytest.fixture
+def target() -> Iterator[Receiver]:
+    receiver = Receiver()
+    receiver.start()
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
+def mover(cells: LocalCellsProcess) -> Iterator[str]:
+    """The token of a tenant of the first cell, where it is again at the end."""
+    names = ("--tenant", "mover", "--user", "ann")
+    yield cells.manage_in("cell-1", "issue_token", *names)
+    cells.manage_in("cell-1", "delete_tenant", "mover", "--yes")
+
+
+def create_every_second(cells: LocalCellsProcess, token: str, url: str) -> None:
+    task = {
+        "task_type": "periodic",
+        "frequency": 1,
+        "start_datetime": in_seconds(2).isoformat(),
+        "misfire": "all",
+        "url": url,
+    }
+    made = requests.post(
+        f"{cells.url}/tasks/",
+        headers={"Authorization": f"Bearer {token}"},
+        json=task,
+        timeout=20,
+    )
+    assert made.status_code == 201, made.text
+
+
+def move(cells: LocalCellsProcess, source: str, target: str) -> float:
+    """Move the tenant by the name of the cell; returns when it had moved."""
+    cells.manage_in(source, "move_tenant", "mover", "--to", target)
+    moved_at = time.monotonic()
+    cells.manage_in(source, "forget_moved_tenant", "mover", "--yes")
+    return moved_at
+
+
+def test_a_tenant_moves_by_name_to_and_fro_while_it_is_in_use(
+    cells: LocalCellsProcess, target: Receiver, mover: str
+) -> None:
+    create_every_second(cells, mover, f"{target.url}/every-second")
+    callers = [
+        TaskCaller(cells.url, target.url, mover, f"once-{number}")
+        for number in range(2)
+    ]
+    for caller in callers:
+        caller.start()
+    target.wait_for(5, timeout=60)
+    moves = [
+        (move(cells, "cell-1", "cell-2"), "cell-2"),
+        (move(cells, "cell-2", "cell-1"), "cell-1"),
+    ]
+    eventually(lambda: callers[0].answers[-1].started_at > moves[-1][0])
+    for caller in callers:
+        caller.stop()
+
+    acknowledged = {path for caller in callers for path in caller.acknowledged}
+    eventually(
+        lambda: acknowledged <= {request.path for request in target.requests},
+        timeout=60,
+    )
+    assert [caller.wrong for caller in callers] == [[], []]
+    require_right_cells(callers, moves)
+    by_run = count_requests_by_run(target.requests)
+    assert set(by_run.values()) == {1}
+    eventually(lambda: seconds_between_fire_times(target) == {1})
+    assert sum(caller.refused for caller in callers) > 0
+
+
+def require_right_cells(
+    callers: list[TaskCaller], moves: list[tuple[float, str]]
+) -> None:
+    """Between two moves, the cell of the tenant alone has answered."""
+    answers = sorted(each for caller in callers for each in caller.answers)
+    cells = [each.cell for each in answers]
+    assert set(cells) == {"cell-1", "cell-2"}
+    (_, first), (second_at, second) = moves
+    assert {each.cell for each in answers if each.started_at > second_at} == {second}
+    # Once the new cell has answered, the former one does so no more.
+    changes = [new for old, new in itertools.pairwise(cells) if old != new]
+    assert changes == [first, second]
+
+
+def seconds_between_fire_times(target: Receiver) -> set[float]:
+    times = sorted(
+        datetime.fromisoformat(request.headers["x-scheduled-for"])
+        for request in target.requests
+        if request.path == "/every-second"
+    )
+    return {(new - old).total_seconds() for old, new in itertools.pairwise(times)}

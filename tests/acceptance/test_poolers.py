@@ -156,6 +156,44 @@ def test_in_transaction_mode_web_and_commands_work(
     assert set(answers) == {200}
 
 
+def make_other_database(harness: Harness) -> str:
+    """A database of the same release without tenants; its URL."""
+    postgres = harness.postgres.url
+    other = postgres.replace("/scheduler?", "/other?")
+    with psycopg.connect(postgres.replace("/scheduler?", "/postgres?")) as server:
+        server.autocommit = True
+        server.execute("CREATE DATABASE other TEMPLATE scheduler")
+    with psycopg.connect(other) as session:
+        session.execute("TRUNCATE accounts_tenant CASCADE")
+    return other
+
+
+def test_in_transaction_mode_a_tenant_moves(harness: Harness, tmp_path: Path) -> None:
+    other = make_other_database(harness)
+    with running_pgbouncer(tmp_path, harness.postgres, "transaction", 4) as bouncer:
+        urls = {
+            "DATABASE_URL": bouncer.url,
+            "DATABASE_DIRECT_URL": harness.postgres.url,
+        }
+        for command in (
+            ("move_tenant", "Alpha", "--to", other),
+            ("forget_moved_tenant", "Alpha", "--yes"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "manage.py", *command],
+                cwd=ROOT,
+                env=harness.environment | urls,
+                capture_output=True,
+                text=True,
+                timeout=100,
+            )
+            assert done.returncode == 0, done.stderr
+
+    with psycopg.connect(other) as session:
+        moved = session.execute("SELECT name FROM accounts_tenant").fetchall()
+    assert moved == [("Alpha",)]
+
+
 @pytest.mark.parametrize(
     ("mode", "direct", "advice"),
     [

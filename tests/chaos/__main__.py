@@ -25,7 +25,7 @@ from tests.chaos.faults import ALL_KINDS, UPGRADE
 from tests.chaos.fleets import MIXED_FLEET, USUAL_FLEET
 from tests.chaos.invariants import find_violations
 from tests.chaos.orchestrator import RoundResult, run_round
-from tests.chaos.plan import LONG_ROUND, PlannedFault, plan_faults
+from tests.chaos.plan import LONG_ROUND, plan_faults
 from tests.chaos.releases import (
     FIRST_RELEASE,
     RELEASE_BEFORE,

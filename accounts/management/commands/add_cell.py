@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from accounts import directory
+from accounts.management.base import read_secret
 from accounts.management.directory_base import DirectoryCommand
 
 
@@ -25,11 +26,25 @@ class Command(DirectoryCommand):
         parser.add_argument(
             "--host", default="", help="The host name of the pages of this cell."
         )
+        parser.add_argument(
+            "--database",
+            default="",
+            metavar="URL",
+            help="Its database past any pooler, so that tenants move there by the name of "
+            "the cell; - reads it from standard input. Stored encrypted with SECRET_KEY; "
+            "without this option, what is stored stays.",
+        )
 
     def handle(
-        self, *args: Any, cell: str, server: list[str], host: str, **options: Any
+        self,
+        *args: Any,
+        cell: str,
+        server: list[str],
+        host: str,
+        database: str,
+        **options: Any,
     ) -> str:
-        added = directory.put_cell(cell, server, host.lower())
+        added = directory.put_cell(cell, server, host.lower(), read_secret(database))
         return (
             f"The cell {added.name} has the number {added.number} and {len(server)} "
             "servers. Doors know it after `manage.py write_door` and a reload."

@@ -64,8 +64,9 @@ class Command(BaseCommand):
         self._expect(supervisor, cells.directory.is_ready, "the directory")
         for cell in cells.cells:
             if not supervisor.stopping:
-                options = ("--server", cell.address, "--host", cell.host)
-                cells.manage("add_cell", cell.name, *options)
+                web = ("--server", cell.address, "--host", cell.host)
+                database = ("--database", cell.database_url)
+                cells.manage("add_cell", cell.name, *web, *database)
         supervisor.start(*cells.cell_programs())
         for cell in cells.cells:
             self._expect(supervisor, partial(is_ready, cell.url), cell.name)

@@ -76,6 +76,7 @@ class Cause(StrEnum):
     LANE_HELD = "lane_held"
     LANE_SLOWED = "lane_slowed"
     LANE_FULL = "lane_full"
+    TENANT_MOVES = "tenant_moves"
     DATABASE_AWAY = "database_away"
     NO_WORKER = "no_worker"
     WORKER_LOST = "worker_lost"
@@ -280,6 +281,10 @@ WORDS: dict[Cause, Words] = {
     Cause.LANE_FULL: Words(
         "Its lane had more runs than its rate and its concurrency let start.",
         "Raise the limits of the lane, or spread the fire times.",
+    ),
+    Cause.TENANT_MOVES: Words(
+        "The tenant moved to another place, and nothing of it was sent meanwhile.",
+        "Move tenants when few of their tasks are due.",
     ),
     Cause.DATABASE_AWAY: Words(
         "PostgreSQL did not answer the service.",

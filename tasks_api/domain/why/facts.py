@@ -168,6 +168,18 @@ class Gap:
         )
 
 
+class TenantMove(NamedTuple):
+    """A time in which the tenant was frozen, because it moved, by the audit log."""
+
+    since: datetime
+    until: datetime | None
+    # What began it, and what ended it.
+    deeds: tuple[Deed, ...]
+
+    def overlaps(self, since: datetime, until: datetime) -> bool:
+        return self.since < until and (self.until is None or self.until > since)
+
+
 @dataclass(frozen=True)
 class Neighbour:
     """The planned fire time before or after a moment, and what became of it."""
@@ -205,6 +217,7 @@ class Facts:
     run: RunFacts | None = None
     substitutes: tuple[Substitute, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    moves: tuple[TenantMove, ...] = ()
     deeds: tuple[Deed, ...] = ()
     previous: Neighbour | None = None
     next: Neighbour | None = None

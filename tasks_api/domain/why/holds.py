@@ -142,6 +142,19 @@ def _in_lane(facts: Facts, wait: Wait) -> FoundCause | None:
     return lanes.cause_of_line(wait.run, facts.now)
 
 
+def _tenant_moves(facts: Facts, wait: Wait) -> FoundCause | None:
+    """Nothing of the tenant was sent in this time."""
+    near = [each for each in facts.moves if each.overlaps(wait.since, wait.until)]
+    if not near or not wait.is_late:
+        return None
+    return FoundCause(
+        Cause.TENANT_MOVES,
+        since=near[0].since,
+        until=near[-1].until,
+        evidence=tuple(evidence_of_deed(deed) for each in near for deed in each.deeds),
+    )
+
+
 def _database_away(facts: Facts, wait: Wait) -> FoundCause | None:
     return _outage(facts.gaps, wait) if wait.is_late else None
 
@@ -292,6 +305,7 @@ HOLDS: tuple[Hold, ...] = (
     _stored_late,
     _waited_through_pause,
     _caught_up,
+    _tenant_moves,
     _database_away,
     _no_worker,
     _worker_lost,

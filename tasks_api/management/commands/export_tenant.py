@@ -7,11 +7,12 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from accounts.management.base import AccountCommand, find_tenant
+from accounts.management.base import find_tenant
+from tasks_api.management.moving_base import MoveCommand
 from tasks_api.moving import files
 
 
-class Command(AccountCommand):
+class Command(MoveCommand):
     help = (
         "Freeze a tenant and write it into a file, for import_tenant. It stays frozen: "
         "take that back with `move_tenant --abort` if the file is not imported."

@@ -7,11 +7,12 @@ from typing import Any
 from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
-from accounts.management.base import AccountCommand, find_tenant
+from accounts.management.base import find_tenant
+from tasks_api.management.moving_base import MoveCommand
 from tasks_api.moving import forgetting
 
 
-class Command(AccountCommand):
+class Command(MoveCommand):
     help = (
         "Delete the rows of a tenant that lives in another database now. Repeat the "
         "command if it was cut off."

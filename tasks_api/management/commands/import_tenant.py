@@ -7,11 +7,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from accounts.management.base import AccountCommand
+from tasks_api.management.moving_base import MoveCommand
 from tasks_api.moving import files
 
 
-class Command(AccountCommand):
+class Command(MoveCommand):
     help = (
         "Import a tenant from a file of export_tenant. It lives here from then on, so "
         "import it in one place only."

@@ -1,4 +1,4 @@
-"""Move a tenant with all that there is of it to another database."""
+"""Move a tenant with all that there is of it to another cell, or to another database."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Any
 from django.core.management import CommandError
 from django.core.management.base import CommandParser
 
-from accounts.management.base import AccountCommand, find_tenant
-from tasks_api.moving import moves
+from accounts.management.base import find_tenant
+from tasks_api.management.moving_base import MoveCommand
+from tasks_api.moving import moves, taking_back
 
 
-class Command(AccountCommand):
+class Command(MoveCommand):
     help = (
-        "Move a tenant to another database of this release. Meanwhile nobody changes it, "
-        "and nothing of it is sent. Repeat the command if it was cut off."
+        "Move a tenant to another cell, or to another database of this release. Meanwhile "
+        "nobody changes it, and nothing of it is sent. Repeat the command if it was cut off."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant")
         parser.add_argument(
             "--to",
-            metavar="URL",
-            help="The other database: postgresql://user:password@host:5432/name",
+            metavar="CELL|URL",
+            help="A cell of the directory, to which the tenant's requests go as well; or a "
+            "database: postgresql://user:password@host:5432/name",
         )
         parser.add_argument(
             "--abort",
@@ -35,12 +37,12 @@ class Command(AccountCommand):
     ) -> str:
         found = find_tenant(tenant)
         if abort:
-            moves.abort_move(found, to, self.stderr.write)
+            taking_back.abort_move(found, to, self.stderr.write)
             return f"The tenant {tenant} lives here again."
         if to is None:
-            raise CommandError("Say the other database as --to.")
-        moves.move_tenant(found, to, self.stderr.write)
+            raise CommandError("Say the cell or the other database as --to.")
+        destination = moves.move_tenant(found, to, self.stderr.write)
         return (
-            f"The tenant {tenant} lives at {found.moves_to} now. Say "
+            f"The tenant {tenant} lives at {destination.name} now. Say "
             f"`forget_moved_tenant {tenant} --yes` when you need its room here."
         )

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import Tenant
 from tasks_api.models import Run
-from tasks_api.moving import archive, files, moves
+from tasks_api.moving import archive, files, taking_back
 from tasks_api.moving.errors import MoveRefused
 from tasks_api.scheduler import rescue
 from tests.integration.support.moves import ignore, read_state
@@ -57,7 +57,7 @@ def test_an_export_is_taken_back(alpha: Tenant, tmp_path: Path) -> None:
     before = read_state(alpha)
     files.export_tenant(alpha, tmp_path / "alpha.zip", ignore)
 
-    moves.abort_move(alpha, None, ignore)
+    taking_back.abort_move(alpha, None, ignore)
 
     assert read_state(alpha) == before
 

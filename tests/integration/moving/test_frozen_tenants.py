@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -20,18 +20,21 @@ from accounts.audit import Actor
 from accounts.models import Role, Tenant, User, Via
 from scheduler_service.db import clock
 from tasks_api.delivery import run_tokens
+from tasks_api.domain.exceptions import TenantFrozen
 from tasks_api.domain.ids import id_for
 from tasks_api.domain.schedules import Interval
-from tasks_api.models import Run, Task
+from tasks_api.models import Message, Run, Task
 from tasks_api.moving import freezing
 from tasks_api.moving.errors import MoveRefused
 from tasks_api.scheduler import overdue, rescue
-from tasks_api.services import pausing, rollups
+from tasks_api.services import pausing, pull_queue, reconciliation, rollups
+from tasks_api.services.pull_queue import NewMessage
 from tasks_api.storage import schedule_edits, task_counts
 from tasks_api.worker import long_work
 from tests.conftest import ClientFor, MakeTask, tenant_of
 from tests.integration.support.long_work import begin_run, make_long_work
 from tests.integration.support.moves import ignore
+from tests.integration.support.reconciliation_model import let_pass
 from tests.integration.support.stored_tasks import take_due, take_waiting
 from tests.integration.support.tasks_surface import ONE_TIME
 
@@ -137,6 +140,34 @@ def test_a_parked_task_shows_when_it_fires_next(
     assert api.get(f"/tasks/id/{task.pk}").json() == before
 
 
+def test_a_tenant_that_has_moved_is_not_read_either(
+    admin: User, client_for: ClientFor
+) -> None:
+    api = client_for(admin)
+    freezing.mark_as_moved(freeze(admin))
+    browser = Client()
+    browser.force_login(admin)
+
+    answer, page = api.get("/tasks/"), browser.get("/app/tasks/")
+
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert page.status_code == 403
+    assert "has moved to another place" in page.content.decode()
+
+
+def test_a_fire_time_that_passes_meanwhile_is_open_in_the_account(
+    admin: User, make_task: MakeTask
+) -> None:
+    task = make_task(admin, schedule=Interval(timezone.now() + 10 * SECOND, HOUR))
+    let_pass(task, 12 * SECOND)
+    freeze(admin)
+
+    account = reconciliation.reconcile(admin, task.pk, since=None, until=None)
+
+    assert account.planned == 1
+    assert account.differences == []
+
+
 def test_a_page_reads_and_does_not_change(admin: User, make_task: MakeTask) -> None:
     task = make_task(admin)
     freeze(admin)
@@ -193,6 +224,52 @@ def test_a_request_that_was_let_in_before_does_not_commit(
         with pytest.raises(OperationalError, match="moves to another place"):
             pausing.pause_tasks(admin, [str(task.pk)], now=clock.now())
     assert Task.objects.filter(owner=admin).count() == 1
+
+
+def new_message(tenant: Tenant, name: str) -> NewMessage:
+    return NewMessage(
+        tenant_id=tenant.pk,
+        queue="q",
+        name=name,
+        payload="1",
+        timeout_seconds=60,
+        max_retries=3,
+        run_at=None,
+    )
+
+
+def test_a_call_of_the_pull_queue_that_was_let_in_before_changes_nothing(
+    admin: User,
+) -> None:
+    tenant = tenant_of(admin)
+    leased, waiting, new = (new_message(tenant, name) for name in "abc")
+    pull_queue.enqueue_many([leased])
+    assert pull_queue.lease(tenant.pk, "q", 1)
+    pull_queue.enqueue(waiting)
+    before = list(Message.objects.order_by("pk").values())
+    freeze(admin)
+
+    calls: list[Callable[[], None]] = [
+        lambda: pull_queue.enqueue(new),
+        lambda: pull_queue.enqueue_many([waiting, new]),
+        lambda: pull_queue.extend(leased.key),
+        lambda: pull_queue.reschedule(leased, state=None),
+        lambda: pull_queue.complete(leased.key),
+    ]
+    for call in calls:
+        with pytest.raises(TenantFrozen):
+            call()
+    assert pull_queue.lease(tenant.pk, "q", 10) == []
+
+    assert list(Message.objects.order_by("pk").values()) == before
+
+
+def test_the_message_of_a_run_that_is_under_way_is_stored(admin: User) -> None:
+    tenant = freeze(admin)
+
+    pull_queue.enqueue_of_runs([new_message(tenant, "a")])
+
+    assert Message.objects.filter(tenant=tenant).count() == 1
 
 
 def test_a_command_is_refused_in_a_sentence(admin: User) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -16,15 +14,17 @@ from accounts import services as accounts
 from accounts.models import Tenant, User
 from tasks_api.domain.schedules import Once
 from tasks_api.models import Run, Task
-from tasks_api.moving import moves
+from tasks_api.moving import moves, taking_back
 from tasks_api.moving.errors import MoveRefused
 from tasks_api.scheduler import rescue
 from tests.acceptance.harness import ROOT
 from tests.integration.support.moves import (
     STEPS,
     CutOff,
+    command_environment,
     cut_off_at,
     ignore,
+    move_and_kill,
     read_state,
 )
 from tests.integration.support.stored_tasks import store_task, take_due
@@ -41,13 +41,6 @@ def no_request_is_under_way(sides: list[Side]) -> None:
     running = Run.objects.filter(state="running")
     running.update(wake_at=timezone.now() - timedelta(hours=1))
     rescue.rescue_runs()
-
-
-def command_environment() -> dict[str, str]:
-    return os.environ | {
-        "DATABASE_URL": own_url(),
-        "DJANGO_SETTINGS_MODULE": "scheduler_service.settings",
-    }
 
 
 def test_every_table_has_rows_of_the_tenant_that_moves(alpha: Tenant) -> None:
@@ -123,7 +116,7 @@ def test_a_move_is_taken_back_until_the_tenant_has_arrived(
         with pytest.raises(CutOff):
             moves.move_tenant(alpha, other.url, cut_off_at(step))
 
-        moves.abort_move(alpha, other.url, ignore)
+        taking_back.abort_move(alpha, other.url, ignore)
 
         alpha.refresh_from_db()
         assert (alpha.frozen_at, alpha.moves_to) == (None, "")
@@ -139,31 +132,10 @@ def test_a_move_is_not_taken_back_after_the_arrival(
         moves.move_tenant(alpha, other.url, cut_off_at("arrived"))
 
     with pytest.raises(MoveRefused, match="lives there"):
-        moves.abort_move(alpha, other.url, ignore)
+        taking_back.abort_move(alpha, other.url, ignore)
 
     alpha.refresh_from_db()
     assert alpha.frozen_at is not None
-
-
-def move_and_kill(tenant: Tenant, url: str, step: str) -> None:
-    """Move a tenant in a process of its own, and kill it when it reports a step."""
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "move_tenant", tenant.name, "--to", url],
-        cwd=ROOT,
-        env=command_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if line.startswith(step):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate()
-    assert seen[-1].startswith(step), seen
 
 
 def test_a_process_that_is_killed_leaves_a_move_that_goes_on(
@@ -259,7 +231,7 @@ def test_a_row_that_is_in_the_way_is_named_and_nothing_is_stored(
 
     with other.here():
         assert not Tenant.objects.filter(pk=alpha.pk).exists()
-    moves.abort_move(alpha, other.url, ignore)
+    taking_back.abort_move(alpha, other.url, ignore)
 
 
 def test_two_processes_do_not_move_a_tenant_at_once(

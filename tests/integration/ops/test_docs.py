@@ -40,6 +40,7 @@ ELSEWHERE = {
     "assign_tenant",
     "follow_directory",
     "join_directory",
+    "move_tenant",
     "write_door",
     "forget_moved_tenant",
     "number_rows",

@@ -28,13 +28,14 @@ from tasks_api.messaging import broker
 from tasks_api.metrics import registry
 from tasks_api.models import Run
 from tasks_api.monitoring import exporter, heartbeats
+from tasks_api.moving import freezing
 from tasks_api.scheduler import rescue
 from tasks_api.services import pausing
 from tasks_api.worker import run_counters
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
 from tests.acceptance.harness import eventually, free_port
-from tests.conftest import MakeTask
+from tests.conftest import MakeTask, tenant_of
 from tests.integration.support.stored_tasks import (
     HOUR,
     SECOND,
@@ -188,6 +189,21 @@ def test_nothing_waits_in_an_empty_service(client: Client) -> None:
     found = surveyed(client)
 
     assert (found["scheduler_due"], found["scheduler_oldest_due_seconds"]) == (0, 0)
+
+
+def test_web_tells_of_tenants_that_are_frozen(user: User, client: Client) -> None:
+    tenant = tenant_of(user)
+    freezing.freeze(tenant, "elsewhere", uuid4())
+
+    found = surveyed(client)
+
+    assert found["scheduler_frozen_tenants"] == 1
+    assert found["scheduler_oldest_frozen_seconds"] > 0
+    # Its rows are waste here, and it is frozen for good.
+    freezing.mark_as_moved(tenant)
+    found = surveyed(client)
+    assert found["scheduler_frozen_tenants"] == 0
+    assert found["scheduler_oldest_frozen_seconds"] == 0
 
 
 def test_a_server_that_is_away_is_told_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone
@@ -19,6 +20,7 @@ from tasks_api.domain.states import RunState, Trouble
 from tasks_api.domain.why.answers import Answer
 from tasks_api.domain.why.causes import Cause, Verdict
 from tasks_api.models import HeartbeatGap, Run, Task
+from tasks_api.moving import freezing
 from tasks_api.scheduler import rescue
 from tasks_api.services import (
     cancellation,
@@ -32,7 +34,9 @@ from tasks_api.services.why import why
 from tasks_api.storage import run_rows, schedule_changes
 from tasks_api.taking import leases
 from tasks_api.worker.record import AttemptResult, record_results
+from tests.conftest import tenant_of
 from tests.integration.support.long_work import accept_run, make_long_work
+from tests.integration.support.moves import ignore
 from tests.integration.support.reconciliation_model import MINUTE, let_pass
 from tests.integration.support.stored_tasks import (
     HOUR,
@@ -370,6 +374,40 @@ def test_without_a_worker_a_fire_time_waits_and_is_late(user: User) -> None:
 
     assert (answer.verdict, answer.cause.cause) == (Verdict.DELIVERED, Cause.NO_WORKER)
     assert [each.kind for each in answer.cause.evidence] == ["gap"]
+
+
+def test_a_run_waited_while_its_tenant_was_frozen(user: User) -> None:
+    task = due_task(user, MINUTE, every=HOUR)
+    tenant = tenant_of(user)
+    freezing.freeze(tenant, "elsewhere", uuid4())
+    freezing.put_aside(tenant.pk, ignore, patience=0)
+    waiting = why(user, task.pk, None)
+    assert (waiting.verdict, waiting.cause.cause) == (
+        Verdict.WAITING,
+        Cause.TENANT_MOVES,
+    )
+    assert waiting.cause.until is None
+    freezing.thaw(tenant)
+    [run] = take_due()
+    end(run)
+
+    answer = answer_to(run)
+
+    assert answer.verdict == Verdict.DELIVERED
+    assert answer.cause.cause == Cause.TENANT_MOVES
+    assert answer.cause.since is not None
+    assert answer.cause.until is not None
+    assert answer.cause.since < answer.cause.until
+    assert [each.text.split()[0] for each in answer.cause.evidence] == [
+        "tenant.freeze",
+        "tenant.thaw",
+    ]
+    # What was on time afterwards has another cause.
+    later = due_task(user, timedelta(seconds=0.05))
+    [run] = take_due()
+    end(run)
+    assert later.pk == run.task_id
+    assert cause_of(run) == (Verdict.DELIVERED, Cause.DELIVERED)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import StringIO
+from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from scheduler_service.db.direct import DIRECT_ALIAS, direct, direct_as_default
+from tasks_api.management.moving_base import MoveCommand
 from tasks_api.monitoring import heartbeats
 from tasks_api.monitoring.heartbeats import Presence
 
@@ -56,6 +60,22 @@ def test_a_presence_does_not_end_with_the_session_of_a_pooler(
         pass
     presence.keep()
     assert heartbeats.find_absent() == set()
+
+
+class SessionCommand(MoveCommand):
+    def handle(self, *args: Any, **options: Any) -> str:
+        return str(session_of(connection))
+
+
+def test_a_command_that_moves_tenants_has_a_session_of_its_own(
+    separate: BaseDatabaseWrapper,
+) -> None:
+    usual = session_of(connection)
+
+    said = call_command(SessionCommand(), stdout=StringIO())
+
+    assert int(said) != usual
+    assert session_of(connection) == usual
 
 
 def test_a_migration_has_one_session_whatever_connection_it_names(

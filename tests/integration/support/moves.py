@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 
 from accounts.models import Tenant
 from tasks_api.models import Run, Task
 from tasks_api.storage import schedule_statements
+from tests.acceptance.harness import ROOT
 from tests.integration.support.tenant_rows import TABLES, count_rows
+from tests.integration.support.two_databases import own_url
 
 FIND_SCHEDULES = f"""
     SELECT task.id, {schedule_statements.COLUMNS}, periodic.name
@@ -21,7 +28,7 @@ FIND_SCHEDULES = f"""
     WHERE task.tenant_id = %s ORDER BY task.id
 """  # noqa: S608 (constants)
 # Each of them commits something at the source or at the target, or is about to.
-STEPS = ("frozen", "put aside", "copied", "verified", "arrived")
+STEPS = ("history copied", "frozen", "put aside", "copied", "verified", "arrived")
 
 
 class CutOff(Exception):
@@ -38,6 +45,46 @@ def cut_off_at(step: str) -> Callable[[str], None]:
 
 def ignore(reported: str) -> None:
     """Nobody watches."""
+
+
+def command_environment() -> dict[str, str]:
+    """For a process of its own that works on the database of the test."""
+    return os.environ | {
+        "DATABASE_URL": own_url(),
+        "DIRECTORY_URL": settings.DIRECTORY_URL,
+        "SCHEDULER_CELL": settings.SCHEDULER_CELL,
+        "DJANGO_SETTINGS_MODULE": "scheduler_service.settings",
+    }
+
+
+def start_move(tenant: Tenant, to: str) -> subprocess.Popen[str]:
+    """Move a tenant in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "move_tenant", tenant.name, "--to", to],
+        cwd=ROOT,
+        env=command_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_step(process: subprocess.Popen[str], step: str) -> None:
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith(step):
+            return
+    raise AssertionError(f"It never reported {step}: {seen}")
+
+
+def move_and_kill(tenant: Tenant, to: str, step: str) -> None:
+    """Move a tenant in a process of its own, and kill it when it reports a step."""
+    process = start_move(tenant, to)
+    wait_for_step(process, step)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
 
 
 class TenantState(NamedTuple):
