@@ -171,6 +171,8 @@ class User(AbstractUser):
 TOKEN_PREFIX = "sch_"  # noqa: S105 (the part that every token starts with)
 # Of the random characters of a token, those at its end that nobody is shown.
 HIDDEN_LENGTH = 35
+# The random characters that are shown.
+VISIBLE_LENGTH = 8
 
 
 def generate_token(tenant_id: int | None) -> str:
@@ -182,9 +184,20 @@ def generate_token(tenant_id: int | None) -> str:
     return f"{TOKEN_PREFIX}{tenant}{secrets.token_urlsafe(32)}"
 
 
-def visible_prefix(clear_text: str) -> str:
-    """The beginning of a token, with eight of its random characters."""
-    return clear_text[:-HIDDEN_LENGTH]
+def stored_prefix(clear_text: str, tenant_id: int | None) -> str:
+    """Return what is kept of a token's text: eight random characters, and all before them.
+
+    The name of a tenant is left out, as the row of the token has it.
+    """
+    shown = clear_text[:-HIDDEN_LENGTH]
+    return shown if tenant_id is None else shown[-VISIBLE_LENGTH:]
+
+
+def shown_prefix(stored: str, tenant_id: int | None) -> str:
+    """Return the first characters of a token, as its owner knows them."""
+    if len(stored) > VISIBLE_LENGTH:
+        return stored
+    return f"{TOKEN_PREFIX}{tenant_id}_{stored}"
 
 
 def digest(clear_text: str) -> str:
@@ -224,8 +237,10 @@ class Token(models.Model):
     )
     name = models.CharField(max_length=100, blank=True)
     digest = models.CharField(max_length=64, unique=True, editable=False)
-    prefix = models.CharField(
-        max_length=32, editable=False, help_text="The first characters, to know it by."
+    # The first characters of a token that names no tenant, and of others only the random
+    # ones. The type of the column stays: each web reads it by a prepared statement.
+    stored_prefix = models.CharField(
+        "prefix", max_length=12, editable=False, db_column="prefix"
     )
     scope = models.CharField(max_length=5, choices=Scope, default=Scope.ADMIN)
     bounds = models.ForeignKey(
@@ -240,6 +255,11 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.user}"
+
+    @property
+    def prefix(self) -> str:
+        """The first characters of the token, to know it by."""
+        return shown_prefix(self.stored_prefix, self.tenant_id)
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from django import forms
@@ -13,8 +14,10 @@ from django.http import HttpRequest
 from accounts import audit, services
 from accounts.access.permissions import may_change_user, may_create_token
 from accounts.admin.forms import form_changes
-from accounts.models import Scope, Tenant, Token
+from accounts.models import TOKEN_PREFIX, Scope, Tenant, Token
 from scheduler_service.db import clock
+
+TENANT_OF_TOKEN = re.compile(rf"\b{TOKEN_PREFIX}\d+_")
 
 
 class TokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
@@ -52,7 +55,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
     )
     form = TokenForm
     list_select_related = ("user__tenant", "bounds")
-    search_fields = ("prefix", "name", "user__username", "user__tenant__name")
+    search_fields = ("stored_prefix", "name", "user__username", "user__tenant__name")
     show_full_result_count = False
     autocomplete_fields = ("user",)
     actions = ["rotate", "revoke"]
@@ -91,6 +94,13 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at 
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         return self.has_change_permission(request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Token], search_term: str
+    ) -> tuple[QuerySet[Token], bool]:
+        # The name of a tenant at the beginning of a token is not stored with it.
+        term = TENANT_OF_TOKEN.sub("", search_term)
+        return super().get_search_results(request, queryset, term)
 
     @admin.display(description="tenant", ordering="user__tenant__name")
     def tenant(self, token: Token) -> Tenant | None:

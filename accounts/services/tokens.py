@@ -19,7 +19,7 @@ from accounts.models import (
     User,
     digest,
     generate_token,
-    visible_prefix,
+    stored_prefix,
 )
 from accounts.services.errors import AccountError, TokenUnknown
 from accounts.services.names import max_length
@@ -138,7 +138,7 @@ def _store_token(
         tenant_id=user.tenant_id,
         name=name,
         digest=digest(clear_text),
-        prefix=visible_prefix(clear_text),
+        stored_prefix=stored_prefix(clear_text, user.tenant_id),
         scope=scope,
         expires_at=expires_at,
         bounds=bounds,

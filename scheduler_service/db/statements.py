@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, NotSupportedError, OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
@@ -18,6 +18,8 @@ from scheduler_service.compat.django_cursors import (
 
 # A plan for any number of rows is made for a hundred.
 MANY = 1000
+# What PostgreSQL says of a prepared statement after a migration.
+CHANGED_RESULT = "cached plan must not change result type"
 
 
 AnyRow = TypeVar("AnyRow", bound=NamedTuple)
@@ -45,8 +47,28 @@ def prepared(
             plain.execute("DISCARD PLANS")
             yield plain
         return
-    with open_server_binding_cursor(on or connection) as cursor:
+    chosen = on or connection
+    with (
+        _renewed_after_migrations(chosen),
+        open_server_binding_cursor(chosen) as cursor,
+    ):
         yield cursor
+
+
+@contextmanager
+def _renewed_after_migrations(chosen: BaseDatabaseWrapper) -> Iterator[None]:
+    """Close a session whose prepared statements a migration made useless.
+
+    PostgreSQL refuses a prepared statement whose result has other types than before, for
+    as long as the session lasts. Raises OperationalError instead, as after a lost session.
+    """
+    try:
+        yield
+    except NotSupportedError as error:
+        if CHANGED_RESULT not in str(error):
+            raise
+        chosen.close()
+        raise OperationalError(str(error)) from error
 
 
 def first(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:

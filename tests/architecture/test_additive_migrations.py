@@ -58,8 +58,8 @@ ALLOWED: dict[tuple[str, str], str] = {
         "writer is held up."
     ),
     ("accounts.0008_routable_tokens", "AlterField"): (
-        "The columns take longer prefixes. No row is written, and the release before reads "
-        "prefixes of any length."
+        "The audit log takes longer prefixes. No row is written, the release before reads "
+        "prefixes of any length, and no prepared statement returns one."
     ),
     ("accounts.0007_frozen_tenants", "RunSQL"): (
         "A trigger refuses entries of the audit log of tenants that move, and no other."

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
+from scheduler_service.db import statements
 from scheduler_service.db.statements import prepared
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,3 +43,53 @@ def test_a_new_connection_has_new_cursors() -> None:
             cursor.execute(NUMBERS)
             assert cursor.fetchone() == (1,)
         connection.close()
+
+
+@pytest.fixture
+def things() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE things AS SELECT 'a'::varchar(12) AS name")
+    for _ in range(3):
+        assert first_thing() == ("a",)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE things")
+
+
+def first_thing() -> tuple[Any, ...] | None:
+    with prepared() as cursor:
+        cursor.execute("SELECT name FROM things")
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
+
+
+def change_type_of_things() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE things ALTER COLUMN name TYPE varchar(32)")
+
+
+@pytest.mark.usefixtures("things")
+def test_after_a_migration_changed_a_result_the_session_is_another_one() -> None:
+    change_type_of_things()
+
+    with pytest.raises(OperationalError, match="must not change result type"):
+        first_thing()
+    assert first_thing() == ("a",)
+
+
+@pytest.mark.usefixtures("things")
+def test_it_is_another_one_after_a_transaction_too() -> None:
+    change_type_of_things()
+
+    with pytest.raises(OperationalError), transaction.atomic():
+        first_thing()
+    assert first_thing() == ("a",)
+
+
+@pytest.mark.usefixtures("things")
+def test_what_opens_a_request_does_not_notice_it() -> None:
+    for _ in range(3):
+        assert statements.first("SELECT name FROM things", {}) == ("a",)
+    change_type_of_things()
+
+    assert statements.first("SELECT name FROM things", {}) == ("a",)
