@@ -16,6 +16,8 @@ from django.conf import LazySettings
 from django.db import connection
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 from rest_framework.test import APIClient
 
@@ -37,6 +39,12 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 ClientFor = Callable[[User], APIClient]
 MakeTask = Callable[..., Task]
+
+# Hypothesis would allow each example 200 ms, and call a machine slow that has other work.
+hypothesis_settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("busy machine")
 
 
 # Seconds that a test takes, about, by the folder that it is in.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class _ReceiverServer(ThreadingHTTPServer):
     def __init__(self, receiver: Receiver, address: str) -> None:
         self.receiver = receiver
         super().__init__((address, 0), _ReceiverHandler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of callers that gave up before they were answered."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _ReceiverHandler(BaseHTTPRequestHandler):

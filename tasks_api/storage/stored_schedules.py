@@ -237,7 +237,7 @@ def _to_grid(stored: StoredSchedule) -> Once | Grid:
             end,
             seconds=stored.cron_seconds or "0",
             years=stored.cron_years or "*",
-            dst=_DST_OF[stored.dst],
+            dst=_dst_of(stored),
             offset=offset,
         )
     raise ScheduleError("The schedule is neither an interval, a crontab nor clocked.")
@@ -255,6 +255,13 @@ def without_start(stored: StoredSchedule, since: datetime) -> StoredSchedule:
     return stored._replace(starts_at=start - steps * every)
 
 
+def _dst_of(stored: StoredSchedule) -> Dst:
+    if stored.dst not in _DST_OF:
+        text = f"What it does at changes of the clock is unknown: {stored.dst}."
+        raise ScheduleError(text)
+    return _DST_OF[stored.dst]
+
+
 def _schedule_of_rules(
     stored: StoredSchedule,
     start: datetime | None,
@@ -262,7 +269,7 @@ def _schedule_of_rules(
     offset: timedelta,
 ) -> Recurrence | AnyOf[Part]:
     parts = stored_rules.decode(stored.rules).schedules
-    schedule = with_dst(AnyOf(parts, start, end, offset), _DST_OF[stored.dst])
+    schedule = with_dst(AnyOf(parts, start, end, offset), _dst_of(stored))
     assert isinstance(schedule, AnyOf)
     if len(parts) > 1:
         return schedule

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -28,6 +29,8 @@ from scheduler_service.redis.connections import redis_client_url
 ROOT = Path(__file__).resolve().parents[2]
 # Names the directory of a run of tests, which tests/provision.py makes.
 TESTS_DIR = "TEST_RUN_DIR"
+# In the names of heartbeats: `worker-1234@host 0ab1…` and `beat@host:1234`.
+PROCESS_ID = re.compile(r"(?<=^worker-)\d+|(?<=:)\d+$")
 
 Found = TypeVar("Found")
 
@@ -220,12 +223,26 @@ class Harness:
 
     def delete_all_tasks(self) -> None:
         """Empty the tables and Redis while the processes go on."""
+        self.forget_dead_processes()
         with psycopg.connect(self.postgres.url) as connection:
             connection.execute(
                 "TRUNCATE tasks_api_task, tasks_api_run, tasks_api_attempt,"
                 " tasks_api_tasktally, tasks_api_tasktag CASCADE"
             )
         self.flush_redis()
+
+    def forget_dead_processes(self) -> None:
+        """Delete the heartbeats of killed processes, which count as alive for a while.
+
+        Otherwise, a test would find the service ready by those of the test before it.
+        """
+        for (name,) in self.query("SELECT name FROM tasks_api_heartbeat"):
+            found = PROCESS_ID.search(name)
+            if found and not psutil.pid_exists(int(found[0])):
+                statement = (
+                    "DELETE FROM tasks_api_heartbeat WHERE name = %s RETURNING 1"
+                )
+                self.query(statement, name)
 
     def flush_redis(self) -> None:
         with redis.Redis.from_url(redis_client_url(self.redis.url)) as client:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from tests.acceptance.harness import Harness
@@ -19,6 +20,16 @@ def create_task_at(harness: Harness, url: str, at: datetime) -> str:
     return harness.create_task(
         task_type="one_time", run_datetime=at.isoformat(), url=url
     )
+
+
+def create_tasks_at(harness: Harness, tasks: Iterable[tuple[str, datetime]]) -> None:
+    """Create many with one request: none is due before the last one is stored."""
+    bodies = [
+        {"task_type": "one_time", "run_datetime": at.isoformat(), "url": url}
+        for url, at in tasks
+    ]
+    answer = harness.api.post(f"{harness.url}/tasks/bulk/", json=bodies, timeout=20)
+    assert answer.status_code == 201, answer.text
 
 
 def create_periodic_task(

@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
-def running_service(harness: Harness) -> Iterator[Harness]:
-    """The service with a worker and a beat, which a test may kill."""
+def running_service(harness: Harness, target: Receiver) -> Iterator[Harness]:
+    """The service with a target, a worker and a beat, which a test may kill."""
     parts = [harness.start_part("worker"), harness.start_part("beat")]
     eventually(harness.is_ready)
     yield harness

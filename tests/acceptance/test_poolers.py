@@ -25,6 +25,7 @@ from tests.acceptance.pgbouncer import PgBouncer, needs_pgbouncer, running_pgbou
 from tests.acceptance.tasks import (
     count_requests_by_run,
     create_task_at,
+    create_tasks_at,
     in_seconds,
 )
 from tests.receiver import Receiver
@@ -111,9 +112,7 @@ def test_in_transaction_mode_a_replaced_session_sends_no_run_twice(
             for part in ("worker", "worker", "beat", "beat")
         ]
         eventually(lambda: harness.is_ready(workers=2, beats=2))
-        at = in_seconds(3)
-        for _ in range(30):
-            create_task_at(harness, f"{target.url}/slow", at)
+        create_tasks_at(harness, [(f"{target.url}/slow", in_seconds(3))] * 30)
         target.wait_for(30, timeout=60)
         bouncer.reconnect()
         eventually(lambda: not harness.count_unfinished_runs(), timeout=60)

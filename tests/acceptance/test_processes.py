@@ -12,6 +12,7 @@ from tests.acceptance.tasks import (
     count_requests_by_run,
     create_periodic_task,
     create_task_at,
+    create_tasks_at,
     early_requests,
     in_seconds,
     is_all_done,
@@ -30,10 +31,11 @@ def test_kills_lose_nothing_and_double_only_what_a_dead_worker_held(
     target.answer("/slow", delay=2.0)
     # So late that all tasks are created in time, also on a busy machine.
     start = in_seconds(6)
-    for number in range(20):
-        create_task_at(harness, f"{target.url}/quick", start + number * 0.3 * SECOND)
-    for _ in range(10):
-        create_task_at(harness, f"{target.url}/slow", start)
+    create_tasks_at(
+        harness,
+        [(f"{target.url}/quick", start + n * 0.3 * SECOND) for n in range(20)]
+        + [(f"{target.url}/slow", start)] * 10,
+    )
     for _ in range(5):
         create_periodic_task(harness, f"{target.url}/quick", start, every=2, times=6)
 
@@ -63,8 +65,9 @@ def test_an_emptied_and_a_stopped_redis_delay_runs_and_lose_none(
     worker, beat = harness.start_part("worker"), harness.start_part("beat")
     eventually(harness.is_ready)
     start = in_seconds(6)
-    for number in range(40):
-        create_task_at(harness, f"{target.url}/x", start + number * 0.2 * SECOND)
+    create_tasks_at(
+        harness, [(f"{target.url}/x", start + n * 0.2 * SECOND) for n in range(40)]
+    )
 
     target.wait_for(5)
     harness.flush_redis()
@@ -96,9 +99,7 @@ def test_a_worker_that_is_told_to_stop_finishes_and_doubles_nothing(
     first, beat = harness.start_part("worker"), harness.start_part("beat")
     eventually(harness.is_ready)
     target.answer("/slow", delay=1.5)
-    at = in_seconds(6)
-    for _ in range(30):
-        create_task_at(harness, f"{target.url}/slow", at)
+    create_tasks_at(harness, [(f"{target.url}/slow", in_seconds(6))] * 30)
 
     target.wait_for(10)
     second = harness.start_part("worker")

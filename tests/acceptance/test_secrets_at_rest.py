@@ -28,10 +28,19 @@ def running_service(harness: Harness) -> Iterator[Harness]:
     ]
     harness.environment |= {"FLOWER_PORT": str(free_port())}
     flower = harness.start_part("flower")
-    eventually(lambda: harness.is_ready())
+    eventually(harness.is_ready)
+    eventually(lambda: is_flower_up(harness))
     yield harness
     for process in (*processes, flower):
         harness.stop_process(process, signal.SIGTERM)
+
+
+def is_flower_up(harness: Harness) -> bool:
+    url = f"http://127.0.0.1:{harness.environment['FLOWER_PORT']}/healthcheck"
+    try:
+        return requests.get(url, timeout=10).ok
+    except requests.ConnectionError:
+        return False
 
 
 def files_with(harness: Harness, text: str) -> set[str]:

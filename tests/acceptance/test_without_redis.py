@@ -13,6 +13,7 @@ from scheduler_service.redis.connections import redis_client_url
 from tests.acceptance.harness import Harness, eventually
 from tests.acceptance.tasks import (
     create_task_at,
+    create_tasks_at,
     early_requests,
     in_seconds,
     late_seconds,
@@ -58,8 +59,8 @@ def test_fire_times_are_sent_without_redis(
     harness.start_part("worker")
     harness.start_part("beat")
     eventually(harness.is_ready)
-    for n in range(TASKS):
-        create_task_at(harness, f"{target.url}/{n}", in_seconds(4 + n / 10))
+    due = [in_seconds(4 + n / 10) for n in range(TASKS)]
+    create_tasks_at(harness, [(f"{target.url}/{n}", at) for n, at in enumerate(due)])
 
     fault(harness)
     requests = target.wait_for(TASKS, timeout=30)

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 
 from accounts import services as accounts
@@ -252,12 +253,13 @@ def test_an_administrator_manages_calendars(
 
     assert shell.json("calendars", "show", "closed") == made
     assert shell("calendars", "list").splitlines()[1].split()[0] == "closed"
-    days = shell(
-        "calendars", "days", "closed", "--from", "2027-01-06", "--to", "2027-01-10"
-    )
+    epiphany = date(timezone.now().year + 1, 1, 6)
+    sunday = epiphany + timedelta(days=7 - epiphany.isoweekday() % 7)
+    span = ("--from", str(epiphany), "--to", str(sunday))
+    days = shell("calendars", "days", "closed", *span)
     assert [line.split()[0] for line in days.splitlines()[1:]] == [
-        "2027-01-06",
-        "2027-01-10",
+        str(epiphany),
+        str(sunday),
     ]
     assert "no day" in shell("calendars", "days", "closed", "--from", "x", code=2)
     file = tmp_path / "a.ics"

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import Tenant, User
 from tasks_api.domain import tallies
 from tasks_api.domain.ids import id_for
-from tasks_api.domain.schedules import Interval, Once
+from tasks_api.domain.schedules import Cron, Interval, Once
 from tasks_api.domain.states import RunState
 from tasks_api.models import HourRollup, LateRun, RollupProgress, Run, Task
 from tasks_api.monitoring import collector
@@ -352,6 +352,20 @@ def test_a_tenant_whose_hours_cannot_be_summed_up_stops_no_other(
     assert "could not be summed up" in caplog.text
     assert LateRun.objects.get(tenant=stranger.tenant).counted_at is not None
     assert LateRun.objects.get(tenant=user.tenant).counted_at is None
+
+
+def test_a_schedule_that_cannot_be_computed_stops_no_sums_of_its_tenant(
+    user: User,
+) -> None:
+    store_run(hourly_task(user), ago=200)
+    broken = store_task(user, Cron("0 0 1 1 *", "Europe/Berlin"))
+    long_ago = timezone.now() - 5 * HOUR
+    Task.objects.filter(pk=broken.pk).update(dst="unheard of", created_at=long_ago)
+
+    close()
+
+    assert closed_until(user) > timezone.now() - 2 * HOUR
+    assert sums()["runs:failed"] == 1
 
 
 def test_the_metric_says_how_far_the_sums_are_behind(user: User) -> None:
