@@ -6,7 +6,7 @@ import fcntl
 import logging
 import math
 import os
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,8 +47,13 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("busy machine")
 
 
-# Seconds that a test takes, about, by the folder that it is in.
-SECONDS = {"acceptance": 12.0, "browser": 5.0, "integration": 0.15, "unit": 0.01}
+# Seconds that a file takes, about, by its folder: once, and for each of its tests. A file of
+# acceptance starts a whole service, and may have one test that goes on for minutes.
+SECONDS = {
+    "acceptance": (60.0, 12.0),
+    "browser": (8.0, 4.0),
+    "integration": (0.5, 0.1),
+}
 
 
 @pytest.hookimpl(trylast=True)
@@ -57,11 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     A worker takes whole files. Those that take about as long come in any order.
     """
-    seconds: defaultdict[Path, float] = defaultdict(float)
-    for item in items:
-        folder = item.path.relative_to(TESTS).parts[0]
-        seconds[item.path] += SECONDS.get(folder, 1.0)
+    tests = Counter(item.path for item in items)
+    seconds = {path: _seconds_of(path, count) for path, count in tests.items()}
     items.sort(key=lambda item: -round(math.log2(seconds[item.path])))
+
+
+def _seconds_of(path: Path, tests: int) -> float:
+    once, each = SECONDS.get(path.relative_to(TESTS).parts[0], (0.2, 0.02))
+    return once + tests * each
 
 
 def pytest_collection_finish() -> None:

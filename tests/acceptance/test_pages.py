@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import requests
@@ -168,13 +169,21 @@ def is_run_here(command: str) -> bool:
     return any(pattern.match(command) for pattern in patterns)
 
 
+class Secrets(NamedTuple):
+    """Of the tenant that pages name: an administrator's token, and the key of signatures."""
+
+    token: str
+    signing_secret: str
+
+
 class PageReader:
     """Runs the commands of a page on a running service, as a reader would."""
 
     def __init__(
-        self, harness: Harness, token: str, target: Receiver, home: Path
+        self, harness: Harness, secrets: Secrets, target: Receiver, home: Path
     ) -> None:
         self.harness, self.target, self.home = harness, target, home
+        token = secrets.token
         self.api = requests.Session()
         self.api.headers["Authorization"] = f"Bearer {token}"
         self.ids: dict[str, str] = {}
@@ -199,7 +208,7 @@ class PageReader:
         self.own = {
             "sch_…": token,
             "0f4c…": SHARED_SECRET,
-            "whsec_…": harness.manage("signing_secret", "demo"),
+            "whsec_…": secrets.signing_secret,
         }
 
     def close(self) -> None:
@@ -395,23 +404,23 @@ class PageReader:
 
 
 @pytest.fixture(scope="module")
-def token(harness: Harness) -> str:
-    """The token of an administrator of the tenant that pages name."""
+def secrets(harness: Harness) -> Secrets:
     for part in ("worker", "beat"):
         harness.start_part(part)
     harness.manage("issue_token", "--tenant", "demo", "--user", "demo")
     harness.manage("set_role", "demo", "admin", "--tenant", "demo")
     token = harness.manage("issue_token", "--tenant", "demo", "--user", "demo")
+    signing_secret = harness.manage("signing_secret", "demo")
     eventually(harness.is_ready)
-    return token
+    return Secrets(token, signing_secret)
 
 
 @pytest.fixture
 def reader(
-    harness: Harness, token: str, target: Receiver, tmp_path: Path
+    harness: Harness, secrets: Secrets, target: Receiver, tmp_path: Path
 ) -> Iterator[PageReader]:
     harness.query("DELETE FROM tasks_api_message RETURNING 1")
-    reader = PageReader(harness, token, target, tmp_path)
+    reader = PageReader(harness, secrets, target, tmp_path)
     yield reader
     reader.close()
 

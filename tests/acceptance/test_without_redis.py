@@ -43,8 +43,13 @@ def refuse_writes(harness: Harness) -> None:
 
 @pytest.fixture
 def repaired(harness: Harness) -> Iterator[None]:
-    """Have a sound Redis again after the test."""
+    """Have a sound Redis again after the test, and no processes that the test started."""
     yield
+    for part in ("worker", "beat"):
+        while process := harness.find_running(part):
+            harness.stop_process(process, signal.SIGKILL)
+    # They would count as alive for a while.
+    harness.query("DELETE FROM tasks_api_heartbeat RETURNING 1")
     with suppress(ProcessLookupError):
         harness.redis_process.send_signal(signal.SIGCONT)
     harness.stop_process(harness.redis_process, signal.SIGKILL)
@@ -78,4 +83,4 @@ def test_a_worker_that_starts_without_redis_sends_what_is_due(
 
     harness.start_part("worker")
 
-    target.wait_for(1)
+    target.wait_for(1, timeout=60)

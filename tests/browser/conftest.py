@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.core.cache import cache
+from django.test import Client
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -32,6 +34,17 @@ CHROMIUM = next(
 # Milliseconds; many tests share a few cores.
 PATIENCE = 45_000
 LOOPBACK = {"localhost", "127.0.0.1"}
+# Whether a page fits depends on the width, and its contrast on the colours. So both pairs
+# that are not slow see each width and each scheme once.
+in_each_look = pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        (390, True),
+        (1400, False),
+        pytest.param(390, False, marks=pytest.mark.slow),
+        pytest.param(1400, True, marks=pytest.mark.slow),
+    ],
+)
 
 NewPage = Callable[..., Page]
 
@@ -123,6 +136,23 @@ def ann(user: User) -> User:
     user.set_password(PASSWORD)
     user.save()
     return accounts.change_user(user, role=Role.ADMIN)
+
+
+def enter(page: Page, login: str = "ann@Alpha") -> None:
+    """Give a browser the session of a user, for tests that are not about logins."""
+    client = Client()
+    client.force_login(User.objects.get(username=login))
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+    page.context.add_cookies(
+        [
+            {
+                "name": cookie.key,
+                "value": cookie.value,
+                "domain": "localhost",
+                "path": "/",
+            }
+        ]
+    )
 
 
 def log_in(page: Page, login: str = "ann@Alpha", password: str = PASSWORD) -> None:

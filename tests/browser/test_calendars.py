@@ -15,7 +15,7 @@ from tasks_api.domain.calendars import CalendarChoice
 from tasks_api.domain.schedules import Cron
 from tasks_api.models import Calendar, Task
 from tasks_api.services import pausing
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, enter, in_each_look
 from tests.browser.test_looks import look, problems
 from tests.browser.test_task_forms import NEW, TASK_PAGE, press_until
 from tests.integration.support.backfills import (
@@ -64,7 +64,7 @@ def test_a_calendar_is_made_named_in_a_task_and_changed(
     ann: User, new_page: NewPage, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
+    enter(page)
     page.goto(LIST)
     page.get_by_role("link", name="Make the first calendar").click()
     page.get_by_label("Name").fill("closed")
@@ -100,7 +100,7 @@ def test_a_calendar_is_made_named_in_a_task_and_changed(
 
 
 def test_a_file_is_read_into_the_form(ann: User, nightly: Task, page: Page) -> None:
-    log_in(page)
+    enter(page)
     page.goto(f"{LIST}closed/")
     page.get_by_role("link", name="Import a file").click()
     file = {"name": "days.ics", "mimeType": "text/calendar", "buffer": ICS.encode()}
@@ -117,7 +117,7 @@ def test_a_file_is_read_into_the_form(ann: User, nightly: Task, page: Page) -> N
 def test_a_calendar_that_tasks_follow_stays(
     ann: User, nightly: Task, page: Page
 ) -> None:
-    log_in(page)
+    enter(page)
     page.goto(f"{LIST}closed/")
     page.get_by_role("button", name="Remove…").click()
     page.get_by_role("button", name="Remove the calendar").click()
@@ -129,7 +129,7 @@ def test_a_calendar_that_tasks_follow_stays(
 
 
 def test_a_calendar_is_made_with_the_keyboard_alone(ann: User, page: Page) -> None:
-    log_in(page)
+    enter(page)
     page.goto("/app/new-calendar/")
     press_until(page, "id_name")
     page.keyboard.type("weekend")
@@ -147,7 +147,7 @@ def test_several_schedules_are_made_from_rows(
     ann: User, new_page: NewPage, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
+    enter(page)
     page.goto(f"{NEW}?url=https://example.com/")
     page.get_by_label("By several schedules").check()
     first, second, third = (
@@ -173,7 +173,7 @@ def test_a_backfill_is_planned_made_and_cancelled(
     task = hourly_task(ann, age=timedelta(hours=10))
     settle(task)
     page = new_page(java_script=java_script)
-    log_in(page)
+    enter(page)
     page.goto(f"/app/tasks/{task.pk}/")
     page.get_by_role("link", name="Backfill…").click()
     page.get_by_label("Pace").fill("1/hour")
@@ -192,7 +192,7 @@ def test_a_backfill_is_planned_made_and_cancelled(
 def test_a_task_is_paused_until_a_moment_and_makes_up_for_it(
     ann: User, nightly: Task, page: Page
 ) -> None:
-    log_in(page)
+    enter(page)
     page.goto(f"/app/tasks/{nightly.pk}/")
     page.get_by_role("link", name="Pause until…").click()
     page.get_by_label("Reason").fill("the database moves")
@@ -207,13 +207,12 @@ def test_a_task_is_paused_until_a_moment_and_makes_up_for_it(
     expect(page.get_by_text("nightly is resumed.")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_pages_of_calendars_fit_and_keep_nobody_out(
     ann: User, nightly: Task, new_page: NewPage, width: int, dark: bool
 ) -> None:
     page = new_page(width=width, dark=dark)
-    log_in(page)
+    enter(page)
     paths = [LIST, f"{LIST}closed/", f"{LIST}closed/import/"]
 
     found = {path: look(page, path) for path in paths}
@@ -221,8 +220,7 @@ def test_the_pages_of_calendars_fit_and_keep_nobody_out(
     assert {path: what for path, what in found.items() if what} == {}
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_backfills_and_pauses_fit_and_keep_nobody_out(
     ann: User, new_page: NewPage, width: int, dark: bool
 ) -> None:
@@ -231,7 +229,7 @@ def test_backfills_and_pauses_fit_and_keep_nobody_out(
     made = backfilled(ann, task, pace=Pace(1, "hour"))
     pausing.pause_tasks(ann, [str(task.pk)], now=timezone.now())
     page = new_page(width=width, dark=dark)
-    log_in(page)
+    enter(page)
     paths = ["", "backfill/", f"backfill/{made.backfill_id}/", "pause/", "resume/"]
 
     found = {path: look(page, f"/app/tasks/{task.pk}/{path}") for path in paths}
@@ -239,13 +237,12 @@ def test_backfills_and_pauses_fit_and_keep_nobody_out(
     assert {path: what for path, what in found.items() if what} == {}
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_forms_fit_and_keep_nobody_out(
     ann: User, nightly: Task, new_page: NewPage, width: int, dark: bool
 ) -> None:
     page = new_page(width=width, dark=dark)
-    log_in(page)
+    enter(page)
 
     found = look_at_forms(page, nightly)
 

@@ -18,7 +18,7 @@ from tasks_api.models import Run, Task
 from tasks_api.services import pausing
 from tasks_api.services.pausing import Hold
 from tasks_api.storage import day_counts
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, enter, in_each_look
 from tests.browser.test_looks import problems
 from tests.browser.test_tasks import tab_to
 from tests.conftest import MakeTask
@@ -69,14 +69,12 @@ def token(ann: User) -> Token:
     return made
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_pages_fit_and_keep_nobody_out(
     tasks: list[Task], token: Token, new_page: NewPage, width: int, dark: bool
 ) -> None:
     page = new_page(width=width, dark=dark)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     run = Run.objects.get()
     paths = [
         *(f"tasks/{task.pk}/why/" for task in tasks),
@@ -114,8 +112,7 @@ def test_from_a_failed_run_to_why_and_to_another_moment(
     tasks: list[Task], new_page: NewPage, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto(f"/app/tasks/{tasks[0].pk}/")
     page.get_by_role("link", name=re.compile("^why at")).click()
 
@@ -139,8 +136,7 @@ def test_all_that_match_a_filter_are_paused_after_a_plan(
     tasks: list[Task], new_page: NewPage, make_task: MakeTask, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto("/app/tasks/?tag=billing")
     page.locator("#all-pause").click()
     page.get_by_label("Reason").fill("a migration")
@@ -158,8 +154,7 @@ def test_all_that_match_a_filter_are_paused_after_a_plan(
 def test_all_that_match_a_filter_are_changed_by_the_keyboard_alone(
     tasks: list[Task], page: Page
 ) -> None:
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto("/app/tasks/?tag=billing")
     tab_to(page, "all-change")
     page.keyboard.press("Enter")
@@ -182,8 +177,7 @@ def test_a_token_with_bounds_is_issued_and_renewed(
     ann: User, new_page: NewPage, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto("/app/settings/tokens/new")
     page.get_by_label("Name", exact=True).fill("agent")
     page.get_by_text("Bounds: what it can do at most").click()
@@ -201,8 +195,7 @@ def test_a_token_with_bounds_is_issued_and_renewed(
 def test_usage_warns_of_what_is_spent(
     tasks: list[Task], token: Token, page: Page
 ) -> None:
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto("/app/settings/usage/")
 
     expect(page.get_by_text("Runs a day: 1,000 of 1,000 are used")).to_be_visible()

@@ -13,7 +13,7 @@ from accounts.models import User
 from tasks_api.domain.schedules import Cron
 from tasks_api.domain.states import RunState
 from tasks_api.models import Lane, Run, Task
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, enter, in_each_look
 from tests.browser.test_looks import problems
 from tests.integration.support.lane_rows import make_lane, run_in_lane, task_in_lane
 from tests.integration.support.stored_runs import store_run
@@ -43,14 +43,12 @@ def waiting(ann: User) -> Run:
     return run_in_lane(task, ago=3)
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_pages_of_lanes_fit_and_keep_nobody_out(
     waiting: Run, new_page: NewPage, width: int, dark: bool
 ) -> None:
     page = new_page(width=width, dark=dark)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     found = {}
     for path in (
         LANES,
@@ -70,8 +68,7 @@ def test_the_pages_of_lanes_fit_and_keep_nobody_out(
 
 def test_an_empty_list_fits(ann: User, new_page: NewPage) -> None:
     page = new_page(width=390)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto(LANES)
 
     expect(page.get_by_role("heading", name="There is no lane yet")).to_be_visible()
@@ -83,8 +80,7 @@ def test_a_lane_is_made_paused_resumed_and_removed(
     ann: User, new_page: NewPage, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto(LANES)
     page.get_by_role("link", name="New lane").click()
     page.get_by_label("Name", exact=True).fill("crm")
@@ -105,8 +101,7 @@ def test_a_lane_is_made_paused_resumed_and_removed(
 
 
 def test_a_lane_is_paused_by_keyboard_alone(waiting: Run, page: Page) -> None:
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto(CRM)
     press_until(page, "pause")
     page.keyboard.press("Enter")
@@ -129,8 +124,7 @@ def press_until(page: Page, element_id: str) -> None:
 
 
 def test_the_page_of_a_lane_follows_what_happens(waiting: Run, page: Page) -> None:
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto(CRM)
     expect(page.get_by_label("What is in the lane")).to_contain_text("1 waiting")
 
@@ -148,8 +142,7 @@ def test_a_task_that_does_not_fit_gets_the_spread_that_does(
         task_in_lane(ann)
     Lane.objects.update(rate_limit=1)
     page = new_page(java_script=java_script)
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto("/app/tasks/new/?cron=0+*+*+*+*&url=https://crm.example.com/&name=late")
     page.get_by_label("Lane", exact=True).select_option("crm")
     if not java_script:

@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 
 from accounts import services
 from accounts.models import Role, User
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, in_each_look, log_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,8 +51,7 @@ def problems(page: Page) -> list[str]:
     return [*found, *(["It scrolls sideways."] if scrolls else [])]
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_pages_fit_and_keep_nobody_out(
     ann: User, new_page: NewPage, width: int, dark: bool
 ) -> None:

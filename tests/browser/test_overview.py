@@ -13,7 +13,7 @@ from accounts.models import User
 from tasks_api.domain.schedules import Once
 from tasks_api.domain.states import RunState
 from tests.browser import demo_data
-from tests.browser.conftest import PASSWORD, NewPage, log_in
+from tests.browser.conftest import PASSWORD, NewPage, in_each_look, log_in
 from tests.browser.test_looks import look
 from tests.conftest import MakeTask
 from tests.integration.support.stored_runs import hourly_task, store_run
@@ -30,8 +30,7 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_pages_that_are_full_fit_and_keep_nobody_out(
     db: None, new_page: NewPage, width: int, dark: bool
 ) -> None:

@@ -13,7 +13,7 @@ from accounts.models import User
 from tasks_api.domain.states import RunState, Stage
 from tasks_api.models import Message, Run
 from tasks_api.services import pull_queue
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, enter, in_each_look
 from tests.browser.test_looks import look
 from tests.conftest import tenant_of
 from tests.integration.support.believable_runs import (
@@ -44,7 +44,7 @@ def test_two_clicks_lead_from_the_list_to_the_answer_and_one_more_redrives(
     made: BelievableRuns, new_page: NewPage, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
+    enter(page)
     page.goto("/app/runs/")
 
     page.get_by_role("link", name="1 failed: HTTP 503").click()
@@ -63,7 +63,7 @@ def test_two_clicks_lead_from_the_list_to_the_answer_and_one_more_redrives(
 
 
 def test_a_run_is_redriven_by_keyboard_alone(made: BelievableRuns, page: Page) -> None:
-    log_in(page)
+    enter(page)
     page.goto("/app/runs/?state=failed&q=invoices")
 
     choose = page.get_by_role("checkbox").first
@@ -92,7 +92,7 @@ def reach(page: Page, selector: str) -> None:
 def test_a_list_refreshes_by_itself_and_keeps_what_is_chosen(
     ann: User, made: BelievableRuns, page: Page
 ) -> None:
-    log_in(page)
+    enter(page)
     page.goto("/app/runs/?state=failed")
     rows = page.locator("table.runs tbody tr")
     expect(rows).to_have_count(4)
@@ -110,7 +110,7 @@ def test_a_run_that_is_under_way_refreshes_until_it_is_over(
     ann: User, page: Page
 ) -> None:
     run = store_live_run(hourly_task(ann), RunState.RUNNING)
-    log_in(page)
+    enter(page)
     page.goto(f"/app/runs/{run.pk}/")
     expect(page.get_by_text("An attempt is under way")).to_be_visible()
 
@@ -138,7 +138,7 @@ def test_hostile_bodies_are_shown_as_text(ann: User, page: Page) -> None:
     pull_queue.enqueue(
         new_message(tenant_of(ann), HOSTILE, queue=HOSTILE, payload=payload)
     )
-    log_in(page)
+    enter(page)
     page.goto(f"/app/runs/{run.pk}/")
     expect(page.get_by_label("The body of the answer")).to_have_text(HOSTILE)
     page.goto("/app/queues/")
@@ -156,7 +156,8 @@ def test_messages_are_requeued_and_deleted(
 ) -> None:
     store_messages(tenant_of(ann), 2, leased_until=LONG_AGO)
     page = new_page(java_script=java_script)
-    log_in(page)
+    enter(page)
+    page.goto("/app/")
     page.get_by_role("link", name="Queues").click()
     page.get_by_role("link", name="mail").click()
     page.get_by_role("button", name="Requeue what is exhausted").click()
@@ -175,8 +176,7 @@ def test_messages_are_requeued_and_deleted(
     assert not Message.objects.exists()
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_pages_fit_and_keep_nobody_out(
     ann: User, made: BelievableRuns, new_page: NewPage, width: int, dark: bool
 ) -> None:
@@ -189,7 +189,7 @@ def test_the_pages_fit_and_keep_nobody_out(
         reason=long_word, first_answer=long_word
     )
     page = new_page(width=width, dark=dark)
-    log_in(page)
+    enter(page)
 
     found = {
         path: look(page, path)

@@ -17,7 +17,7 @@ from accounts.models import Role, User
 from tasks_api.domain.notices import ChannelKind
 from tasks_api.domain.states import RunState
 from tasks_api.worker.engine import Engine
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, enter, in_each_look
 from tests.browser.test_looks import look
 from tests.conftest import tenant_of
 from tests.integration.support.notices import make_channel, make_rule
@@ -72,7 +72,7 @@ def test_a_token_is_shown_once_works_and_is_revoked(
     ann: User, new_page: NewPage, live_server: LiveServer, java_script: bool
 ) -> None:
     page = new_page(java_script=java_script)
-    log_in(page)
+    enter(page)
     page.goto(f"{SETTINGS}/tokens/")
     page.get_by_role("link", name="New token").click()
     page.get_by_label("Name", exact=True).fill("deploy")
@@ -92,7 +92,7 @@ def test_a_token_is_shown_once_works_and_is_revoked(
 def test_a_mail_channel_is_made_and_its_test_arrives(
     ann: User, page: Page, mail_server: MailServer, engine: Engine
 ) -> None:
-    log_in(page)
+    enter(page)
     page.goto(f"{SETTINGS}/notifications/")
     page.get_by_role("link", name="Make the first channel").click()
     page.get_by_role("link", name="E-mail").click()
@@ -112,7 +112,7 @@ def test_a_mail_channel_is_made_and_its_test_arrives(
 
 def test_a_rule_is_made_with_the_keyboard_alone(ann: User, page: Page) -> None:
     make_channel(ann, name="ops")
-    log_in(page)
+    enter(page)
     page.goto(f"{SETTINGS}/notifications/rules/new")
     page.get_by_label("Channel").focus()
     page.keyboard.press("Tab")
@@ -130,7 +130,7 @@ def test_others_find_no_page_and_no_button_of_administrators(
     make_rule(ann, make_channel(ann, name="ops"), "run.failed")
     services.issue_token(ann, name="own")
     services.change_user(ann, role=role)
-    log_in(page)
+    enter(page)
     buttons = {}
     for path in FOR_ALL:
         page.goto(path)
@@ -160,14 +160,13 @@ def fill(owner: User) -> None:
         store_run(task, ago=60 * hours + 1, state=state)
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_settings_fit_and_keep_nobody_out(
     ann: User, new_page: NewPage, width: int, dark: bool
 ) -> None:
     fill(ann)
     page = new_page(width=width, dark=dark)
-    log_in(page)
+    enter(page)
 
     found = {path: look(page, path) for path in [*FOR_ADMINS, *FOR_ALL, *FORMS]}
 

@@ -14,7 +14,7 @@ from tasks_api.domain.schedules import Cron
 from tasks_api.domain.specs import Backoff, Surface, TaskSpec
 from tasks_api.models import Task
 from tasks_api.services import tasks
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, enter, in_each_look
 from tests.browser.test_looks import problems
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,7 +37,7 @@ def make_nightly_task(user: User) -> Task:
 
 
 def test_a_task_is_made_by_keyboard_alone(ann: User, page: Page) -> None:
-    log_in(page)
+    enter(page)
     page.goto(NEW)
     press_until(page, "id_url")
     page.keyboard.type("https://example.com/hook")
@@ -68,7 +68,7 @@ def test_a_task_is_previewed_and_made_without_java_script(
     ann: User, new_page: NewPage
 ) -> None:
     page = new_page(java_script=False)
-    log_in(page)
+    enter(page)
     page.goto(f"{NEW}?cron=30+2+*+*+*&timezone=Europe/Berlin")
     page.get_by_label("URL").fill("https://example.com/hook")
     page.get_by_role("button", name="Preview").click()
@@ -83,7 +83,7 @@ def test_a_task_is_previewed_and_made_without_java_script(
 
 
 def test_the_fire_times_follow_what_one_types(ann: User, page: Page) -> None:
-    log_in(page)
+    enter(page)
     page.goto(NEW)
     preview = page.get_by_role("complementary", name="Preview")
     expect(preview).to_contain_text("Say when")
@@ -100,7 +100,7 @@ def test_the_fire_times_follow_what_one_types(ann: User, page: Page) -> None:
 
 
 def test_wrong_fields_are_named_and_keep_what_was_typed(ann: User, page: Page) -> None:
-    log_in(page)
+    enter(page)
     page.goto(NEW)
     page.get_by_label("URL").fill("ftp://example.com")
     page.get_by_role("textbox", name="Cron expression").fill("61 * * * *")
@@ -121,7 +121,7 @@ def test_wrong_fields_are_named_and_keep_what_was_typed(ann: User, page: Page) -
 
 def test_an_edit_begins_with_the_task(ann: User, page: Page) -> None:
     task = make_nightly_task(ann)
-    log_in(page)
+    enter(page)
     page.goto(f"/app/tasks/{task.pk}/edit/")
     expect(page.get_by_label("Attempts")).to_have_value("5")
     page.get_by_role("textbox", name="Cron expression").fill("30 4 * * *")
@@ -144,14 +144,13 @@ def test_a_cron_expression_is_explained_while_one_types(page: Page) -> None:
     expect(page.get_by_text("At 02:30, in Europe/Berlin")).to_be_visible()
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_forms_fit_and_keep_nobody_out(
     ann: User, new_page: NewPage, width: int, dark: bool
 ) -> None:
     task = make_nightly_task(ann)
     page = new_page(width=width, dark=dark)
-    log_in(page)
+    enter(page)
     page.goto(f"/app/tasks/{task.pk}/edit/")
     expect(page.get_by_text("At 02:30, in Europe/Berlin")).to_be_visible()
     page.evaluate("document.querySelectorAll('details').forEach(it => it.open = true)")

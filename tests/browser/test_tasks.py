@@ -11,7 +11,7 @@ from tasks_api.domain.schedules import Cron, Interval
 from tasks_api.domain.states import RunState
 from tasks_api.models import Task
 from tasks_api.services import pausing
-from tests.browser.conftest import NewPage, log_in
+from tests.browser.conftest import NewPage, enter, in_each_look
 from tests.browser.test_looks import problems
 from tests.conftest import MakeTask
 from tests.integration.support.stored_runs import MINUTE, store_run
@@ -20,8 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def open_list(page: Page, query: str = "") -> None:
-    log_in(page)
-    page.wait_for_url("**/app")
+    enter(page)
     page.goto(f"/app/tasks/{query}")
 
 
@@ -42,8 +41,7 @@ def tasks(ann: User, make_task: MakeTask) -> list[Task]:
     return [daily, other]
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-@pytest.mark.parametrize("dark", [False, True])
+@in_each_look
 def test_the_pages_of_tasks_fit_and_keep_nobody_out(
     tasks: list[Task], new_page: NewPage, width: int, dark: bool
 ) -> None:
