@@ -175,7 +175,7 @@ def _since_known_claim(run: RunRecord, arrivals: Sequence[Arrival]) -> list[Arri
     Another attempt overwrites when the run was taken for the first one. Its worker may
     have held it for long: until then, only the start of the request is known.
     """
-    first = run.attempts[0] if len(run.attempts) > 1 else None
-    if first is None or first.is_lost:
+    if len(run.attempts) < 2 or run.attempts[0].is_lost:
         return list(arrivals)
-    return [each for each in arrivals if each.arrived_at > first.ended_at]
+    again_at = run.attempts[1].started_at
+    return [each for each in arrivals if each.arrived_at >= again_at]
