@@ -80,7 +80,7 @@ CLEAR_RUNS = f"""
 def are_runs_between(since: datetime | None, until: datetime | None) -> str:
     """The condition of runs by their fire times, for the partitions of these days alone."""
     first_id, until_id = id_range(since, until)
-    conditions = []
+    conditions: list[str] = []
     if since is not None:
         conditions += [f"id >= '{first_id}'", f"scheduled_for >= '{since.isoformat()}'"]
     if until is not None:
