@@ -148,7 +148,7 @@ def test_a_cell_that_joins_tells_of_its_tenants_and_old_tokens(
     gone = services.issue_token(user)
     shorter = "sch_12345678"
     for token in (old, gone):
-        Token.objects.filter(digest=digest(token)).update(prefix=shorter)
+        Token.objects.filter(digest=digest(token)).update(stored_prefix=shorter)
     run_command("revoke_token", gone)
     services.configure_tenant("Alpha", shared_secret="x" * 24)
     settings.DIRECTORY_URL = url
