@@ -161,7 +161,7 @@ RAISE_SEQUENCES = """
         AND sequencename <> 'accounts_tenant_id_seq'
         AND coalesce(last_value, 0) < %(first)s
 """
-# The tokens of an earlier release name no tenant, and their prefixes are shorter.
+# The tokens of an earlier release name no tenant, and their stored prefixes are longer.
 TOKENS_WITHOUT_TENANT = """
     SELECT tenant_id, digest FROM accounts_token
     WHERE tenant_id IS NOT NULL AND length(prefix) = 12 AND revoked_at IS NULL
