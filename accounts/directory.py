@@ -6,6 +6,7 @@ comes or goes; doors keep a copy of it. So neither waits for it to serve a reque
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -187,6 +188,24 @@ def _find(
 ) -> TenantPlace | None:
     row = connection.execute(statement, given).fetchone()
     return None if row is None else TenantPlace(*row)
+
+
+def share_run_key(key: bytes) -> bytes:
+    """Offer the key by which a cell makes ids of runs; returns the key of all cells.
+
+    The first one that a cell brings counts. It is stored encrypted with SECRET_KEY.
+    """
+    offered = encryption.encrypt(base64.b64encode(key).decode())
+    with _writing() as connection:
+        connection.execute(statements.OFFER_RUN_KEY, {"key": offered})
+        row = connection.execute(statements.FIND_RUN_KEY).fetchone()
+    assert row is not None
+    try:
+        return base64.b64decode(encryption.decrypt(row[0]))
+    except encryption.Undecryptable:
+        raise DirectoryError(
+            "The key of run ids in the directory is encrypted with another SECRET_KEY."
+        ) from None
 
 
 def register_tenant(name: str, cell: str) -> int:

@@ -33,6 +33,11 @@ CREATE_TABLES = """
         ON directory_credential (version);
     CREATE INDEX IF NOT EXISTS directory_credential_tenant
         ON directory_credential (tenant_id);
+    -- The key of the ids of runs that all cells share, encrypted.
+    CREATE TABLE IF NOT EXISTS directory_run_key (
+        is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+        key text NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS directory_door (
         name text PRIMARY KEY,
         version bigint NOT NULL,
@@ -150,7 +155,21 @@ NEWEST_VERSION = """
     )
 """
 
+# Store the key of the ids of runs, if no cell has brought one yet; and read it.
+OFFER_RUN_KEY = """
+    INSERT INTO directory_run_key (key) VALUES (%(key)s) ON CONFLICT DO NOTHING
+"""
+FIND_RUN_KEY = "SELECT key FROM directory_run_key"
+
 # What follows is for the database of a cell.
+
+READ_RUN_KEY = "SELECT key FROM tasks_api_runidkey"
+# Take the key of run ids of other cells, if no task was ever fired by this one's.
+TAKE_RUN_KEY = """
+    UPDATE tasks_api_runidkey SET key = %(key)s
+    WHERE NOT EXISTS (SELECT FROM tasks_api_task)
+        AND NOT EXISTS (SELECT FROM tasks_api_run)
+"""
 
 # Let each sequence of 64 bits begin at the first id of the cell, so that the rows of a
 # tenant keep their ids in another cell. The directory gives the ids of tenants.

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from accounts import directory, directory_statements
 from accounts.directory import CELL_BITS, DirectoryError
@@ -28,6 +29,8 @@ class Joined(NamedTuple):
     tenants: int
     credentials: int
     first_id: int
+    # Tenants move only between cells that make the ids of runs with the same key.
+    shares_run_key: bool
 
 
 @contextmanager
@@ -98,6 +101,19 @@ def join_directory() -> Joined:
             directory.add_credentials(owners)
         # A copy of this database is of no use to another cell until a split names it.
         OwnCell.objects.get_or_create(defaults={"name": cell.name})
+        with _refusals():
+            shares_run_key = _share_run_key(cursor)
         first_id = cell.number << CELL_BITS
         cursor.execute(directory_statements.RAISE_SEQUENCES, {"first": first_id})
-    return Joined(len(names), len(owners), first_id)
+    return Joined(len(names), len(owners), first_id, shares_run_key)
+
+
+def _share_run_key(cursor: CursorWrapper) -> bool:
+    """Let ids of runs be made as in all cells; returns whether they are."""
+    cursor.execute(directory_statements.READ_RUN_KEY)
+    own = bytes(cursor.fetchone()[0])
+    shared = directory.share_run_key(own)
+    if shared == own:
+        return True
+    cursor.execute(directory_statements.TAKE_RUN_KEY, {"key": shared})
+    return bool(cursor.rowcount)

@@ -14,7 +14,7 @@ from uuid import UUID
 import psycopg
 from django.db import IntegrityError, connection, transaction
 
-from accounts import audit
+from accounts import audit, directory_statements
 from accounts.encryption import is_sealed
 from accounts.models import SigningSecret, Tenant
 from scheduler_service.db import clock, locks
@@ -109,7 +109,7 @@ def prepare_target(key: bytes) -> None:
     if sources.read_run_key() == key:
         return
     with connection.cursor() as cursor:
-        cursor.execute(statements.TAKE_RUN_KEY, {"key": key})
+        cursor.execute(directory_statements.TAKE_RUN_KEY, {"key": key})
         if not cursor.rowcount:
             raise MoveRefused(
                 "The target makes ids of runs with another key, and has tasks already. A "

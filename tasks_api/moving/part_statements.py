@@ -275,13 +275,6 @@ START_RANGE = """
     SELECT setval('{sequence}', greatest(last_value, %(first)s::bigint)) FROM {sequence}
 """
 
-READ_RUN_KEY = "SELECT key FROM tasks_api_runidkey"
-# Take the key of run ids of another database, if no task was ever fired by this one's.
-TAKE_RUN_KEY = """
-    UPDATE tasks_api_runidkey SET key = %(key)s
-    WHERE NOT EXISTS (SELECT FROM tasks_api_task)
-        AND NOT EXISTS (SELECT FROM tasks_api_run)
-"""
 FIND_TENANT = """
     SELECT id, name, move_id, frozen_at, moves_to FROM accounts_tenant
     WHERE id = %(tenant)s OR name = %(name)s

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
+from accounts.directory_statements import READ_RUN_KEY
 from accounts.models import Tenant, User
 from scheduler_service.db import clock
 from tasks_api.moving import part_statements as statements
@@ -130,7 +131,7 @@ def read_schema() -> Schema:
 
 
 def read_run_key() -> bytes:
-    return bytes(_read_one(statements.READ_RUN_KEY, {}) or b"")
+    return bytes(_read_one(READ_RUN_KEY, {}) or b"")
 
 
 def read_oldest_run(tenant_id: int) -> datetime | None:

@@ -33,7 +33,12 @@ COLUMNS = (
     "first_error",
     "first_answer",
 )
-_ENDED = {"wake_at": "NULL", "lease": "NULL", "finished_at": "now()"}
+_ENDED = {
+    "wake_at": "NULL",
+    "lease": "NULL",
+    # A transaction that waited for the claim of a run began before that.
+    "finished_at": "greatest(now(), started_at)",
+}
 
 
 def stage_in_history(finished_at: str) -> str:

@@ -42,6 +42,7 @@ _CLUSTER = (
 _SYSTEMD = "changes the machine; tests/architecture/test_systemd.py checks the units"
 _PROXY = "changes the machine; test_proxies.py starts nginx with this file"
 _CELLS = "test_cells.py starts cells as the page says, and test_door.py a door"
+_SPLIT = "takes two cells and a standby; test_splits.py splits a cell as the page says"
 _PIP = "would change the environment of the tests, which has it already"
 _TWO_DATABASES = "takes a second database; tests/integration/moving runs it"
 _SLOW = "takes minutes; it is a test itself"
@@ -75,7 +76,6 @@ NOT_RUN = {
     "curl -sSi http://127.0.0.1:8000/tasks/ -H 'Authorization: Bearer sch_2_…' | grep -i x-scheduler-cell": _CELLS,
     "createdb --host pg-directory directory": _CELLS,
     "export DIRECTORY_URL=postgresql://scheduler@pg-directory/directory": _CELLS,
-    "python manage.py add_cell eu1 --server 10.0.1.10:8000 --server 10.0.1.11:8000 --host eu1.scheduler.example.org": _CELLS,
     "python manage.py add_cell eu2 --server 10.0.2.10:8000 --host eu2.scheduler.example.org": _CELLS,
     "python manage.py join_directory": _CELLS,
     "export DOOR_DIR=/var/lib/haproxy/door DOOR_SOCKET=/run/haproxy/door.sock DOOR_BIND=:8000": _CELLS,
@@ -83,6 +83,12 @@ NOT_RUN = {
     "haproxy -f deploy/door/haproxy.cfg -f $DOOR_DIR/cells.cfg": _CELLS,
     "python manage.py follow_directory": _CELLS,
     "python manage.py assign_tenant acme eu2": _CELLS,
+    'psql "$EU1_SUPERUSER_URL" -c "SELECT pg_create_physical_replication_slot(\'eu2\')"': _SPLIT,
+    """pg_basebackup --pgdata=/srv/postgresql/eu2 --dbname="$EU1_REPLICATION_URL" --slot=eu2 --write-recovery-conf --checkpoint=fast --progress""": _SPLIT,
+    """echo "archive_mode = off" >> /srv/postgresql/eu2/postgresql.auto.conf""": _SPLIT,
+    "pg_ctl --pgdata=/srv/postgresql/eu2 start": _SPLIT,
+    "patronictl -c eu2.yml edit-config --set standby_cluster=null --force": _SPLIT,
+    """kubectl patch cluster eu2 --type merge --patch '{"spec": {"replica": {"enabled": false}}}'""": _SPLIT,
     "python manage.py move_tenant acme --to postgresql://scheduler:…@db7:5432/scheduler": _TWO_DATABASES,
     "python manage.py move_tenant acme --to postgresql://scheduler:…@db7:5432/scheduler --abort": _TWO_DATABASES,
     "python manage.py export_tenant acme acme-….zip": _TWO_DATABASES,

@@ -10,6 +10,11 @@ from django.core.management import CommandError
 from accounts import services
 from accounts.management.directory_base import DirectoryCommand
 
+NO_MOVES = (
+    "No tenant moves between this cell and others: it has tasks already, and makes the "
+    "ids of their runs with another key."
+)
+
 
 class Command(DirectoryCommand):
     help = (
@@ -21,8 +26,9 @@ class Command(DirectoryCommand):
         if not settings.SCHEDULER_CELL:
             raise CommandError("SCHEDULER_CELL does not say which cell this is.")
         joined = services.join_directory()
-        return (
+        text = (
             f"The directory knows {joined.tenants} tenants of {settings.SCHEDULER_CELL} "
             f"and {joined.credentials} old tokens and shared secrets. New rows have ids "
             f"from {joined.first_id} on."
         )
+        return text if joined.shares_run_key else f"{text} {NO_MOVES}"

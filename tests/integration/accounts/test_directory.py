@@ -13,10 +13,11 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from accounts import directory, services
+from accounts import directory, directory_statements, services
 from accounts.directory import CELL_BITS, DirectoryError
 from accounts.models import OwnCell, Tenant, Token, User, digest
 from accounts.services import AccountError, erasure
+from tests.conftest import MakeTask
 from tests.integration.support.directories import made_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -326,3 +327,40 @@ def test_a_token_of_staff_names_no_tenant(staff_user: User) -> None:
 
     assert len(clear_text) == len("sch_") + 43
     assert Token.objects.get().prefix == clear_text[:12]
+
+
+@pytest.fixture
+def own_key() -> Iterator[bytes]:
+    key = read_run_key()
+    yield key
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE tasks_api_runidkey SET key = %s", [key])
+
+
+@pytest.mark.usefixtures("cells", "sequences", "own_key")
+def test_an_empty_cell_makes_ids_of_runs_as_the_others_do() -> None:
+    shared = directory.share_run_key(b"k" * 32)
+
+    said = run_command("join_directory")
+
+    assert read_run_key() == shared == b"k" * 32
+    assert "No tenant moves" not in said
+
+
+@pytest.mark.usefixtures("cells", "sequences")
+def test_a_cell_that_has_tasks_keeps_its_key_and_says_so(
+    make_task: MakeTask, own_key: bytes
+) -> None:
+    make_task()
+    directory.share_run_key(b"k" * 32)
+
+    said = run_command("join_directory")
+
+    assert read_run_key() == own_key
+    assert "makes the ids of their runs with another key" in said
+
+
+def read_run_key() -> bytes:
+    with connection.cursor() as cursor:
+        cursor.execute(directory_statements.READ_RUN_KEY)
+        return bytes(cursor.fetchone()[0])
