@@ -21,12 +21,16 @@ _last_logged: dict[HostPort, str] = {}
 
 
 def open_session(
-    params: dict[str, Any], connect: Connect, *, shares_sessions: bool = False
+    params: dict[str, Any],
+    connect: Connect,
+    *,
+    shares_sessions: bool = False,
+    of_any_cell: bool = False,
 ) -> Any:
     """A usable session, on the first server of the URL that has one.
 
     With `shares_sessions` the servers are poolers, each of which may give any session of
-    its own to any transaction.
+    its own to any transaction. With `of_any_cell` the database may be that of another cell.
 
     Raises UnusableSession if a server answers and has none, and psycopg's errors if no
     server answers.
@@ -36,6 +40,7 @@ def open_session(
         connect,
         has_peers=len(choices) > 1,
         shares_sessions=shares_sessions,
+        of_any_cell=of_any_cell,
         is_replaceable=not is_embedded(params),
     )
     if opening.is_replaceable:
@@ -87,6 +92,7 @@ class _Opening(NamedTuple):
     connect: Connect
     has_peers: bool
     shares_sessions: bool
+    of_any_cell: bool
     is_replaceable: bool
 
 
@@ -95,6 +101,8 @@ def _open(params: dict[str, Any], server: HostPort, opening: _Opening) -> Any:
     try:
         bound_waits(raw)
         state = primaries.load_server_state(raw)
+        if opening.of_any_cell:
+            state = state._replace(cell="")
         if state.backend_pid != raw.info.backend_pid:
             _check_pooler(raw, params, shares_sessions=opening.shares_sessions)
         if opening.is_replaceable:

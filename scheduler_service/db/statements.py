@@ -61,11 +61,12 @@ def _renewed_after_migrations(chosen: BaseDatabaseWrapper) -> Iterator[None]:
 
     PostgreSQL refuses a prepared statement whose result has other types than before, for
     as long as the session lasts. Raises OperationalError instead, as after a lost session.
+    In a transaction the error stays: psycopg prepares anew after the rollback.
     """
     try:
         yield
     except NotSupportedError as error:
-        if CHANGED_RESULT not in str(error):
+        if CHANGED_RESULT not in str(error) or chosen.in_atomic_block:
             raise
         chosen.close()
         raise OperationalError(str(error)) from error

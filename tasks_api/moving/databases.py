@@ -45,7 +45,10 @@ def name_of(url: str) -> str:
 
 @contextmanager
 def open_database(url: str) -> Iterator[BaseDatabaseWrapper]:
-    """A session in another database, with the options of our own and without limits."""
+    """A session in another database, with the options of our own and without limits.
+
+    It may be the database of another cell.
+    """
     engine = connections[DEFAULT_DB_ALIAS].settings_dict["ENGINE"]
     with _open(url, engine) as wrapper:
         yield wrapper
@@ -66,7 +69,7 @@ def open_copy(url: str) -> Iterator[BaseDatabaseWrapper]:
 def _open(url: str, engine: str) -> Iterator[BaseDatabaseWrapper]:
     found = _parse(url)
     config = copy.deepcopy(connections[DEFAULT_DB_ALIAS].settings_dict)
-    config |= {name: found.get(name, "") for name in ADDRESS}
+    config |= {name: found.get(name, "") for name in ADDRESS} | {"OF_ANY_CELL": True}
     own = config["OPTIONS"].items()
     options = {name: value for name, value in own if name not in ADDRESS_OPTIONS}
     config["OPTIONS"] = options | found.get("OPTIONS", {})

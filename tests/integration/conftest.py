@@ -17,6 +17,7 @@ from accounts.models import Role, User
 from scheduler_service.process.logs import JSONFormatter
 from tasks_api.api.ops import health
 from tasks_api.delivery.transport import Transport, TransportOptions
+from tasks_api.storage import calendar_rules
 from tasks_api.worker.engine import Engine
 from tasks_api.worker.record import AttemptResult
 from tests.conftest import ClientFor
@@ -33,6 +34,13 @@ from tests.receiver import Receiver
 @pytest.fixture(autouse=True)
 def forget_readiness() -> None:
     health.readiness.reset()
+
+
+@pytest.fixture(autouse=True)
+def forget_versions_of_calendars() -> None:
+    """A test that makes the tables anew gives the ids of earlier versions to others."""
+    calendar_rules.rules_of.cache_clear()
+    calendar_rules.version_of.cache_clear()
 
 
 @pytest.fixture

@@ -14,7 +14,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         shares_sessions = bool(self.settings_dict.get("SHARES_SESSIONS"))
         return open_session(
-            conn_params, super().get_new_connection, shares_sessions=shares_sessions
+            conn_params,
+            super().get_new_connection,
+            shares_sessions=shares_sessions,
+            of_any_cell=bool(self.settings_dict.get("OF_ANY_CELL")),
         )
 
     def create_cursor(self, name: str | None = None) -> Any:
