@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 SEED, SECONDS, INTERVAL = 7714, 24.0, 0.5
 # The plan leaves out some kinds for want of victims that are whole; on a busy machine,
 # where victims take longer to stop or to come back, some more.
-MAX_MISSING_KINDS = 18
+MAX_MISSING_KINDS = 21
 
 
 @pytest.fixture

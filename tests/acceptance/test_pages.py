@@ -86,6 +86,8 @@ NOT_RUN = {
     'psql "$EU1_SUPERUSER_URL" -c "SELECT pg_create_physical_replication_slot(\'eu2\')"': _SPLIT,
     """pg_basebackup --pgdata=/srv/postgresql/eu2 --dbname="$EU1_REPLICATION_URL" --slot=eu2 --write-recovery-conf --checkpoint=fast --progress""": _SPLIT,
     """echo "archive_mode = off" >> /srv/postgresql/eu2/postgresql.auto.conf""": _SPLIT,
+    "python manage.py split_cell eu2 --half --to postgresql://scheduler:…@pg-eu2:5432/scheduler": _SPLIT,
+    "python manage.py split_cell eu2 --abort --to postgresql://scheduler:…@pg-eu2:5432/scheduler": _SPLIT,
     "pg_ctl --pgdata=/srv/postgresql/eu2 start": _SPLIT,
     "patronictl -c eu2.yml edit-config --set standby_cluster=null --force": _SPLIT,
     """kubectl patch cluster eu2 --type merge --patch '{"spec": {"replica": {"enabled": false}}}'""": _SPLIT,
