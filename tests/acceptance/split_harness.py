@@ -94,7 +94,7 @@ class SplitHarness:
 
     def wait_for_standby(self) -> None:
         """Wait until the standby has what was committed before."""
-        [(sent,)] = self.old.postgres.execute("SELECT pg_current_wal_lsn()")
+        [(sent,)] = self.old.postgres.execute("SELECT pg_current_wal_insert_lsn()")
         has_it = f"SELECT pg_last_wal_replay_lsn() >= '{sent}'::pg_lsn"
         eventually(lambda: self.new.postgres.execute(has_it) == [(True,)], timeout=120)
 
