@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-# Less than a process waits between two notes.
-_JUST_NOW = "0.5 s"
 # Notes that a process of a kind is at work now. The open gap of the kind begins here, or
-# ends here if it has become long or PostgreSQL was started in it, and the next one is
-# opened. If another process has just noted its work, or does so now, there is nothing to
-# do: so many processes neither wait for each other nor write the row for each of them. If
-# another one has just ended the gap, the constraint lets one open gap in.
-NOTE_WORK = f"""
+# ends here if it has become long or PostgreSQL was started in it, and the next one is opened. If another process has
+# just ended it, there is nothing to do: the constraint lets one open gap in.
+NOTE_WORK = """
     WITH open AS MATERIALIZED (
         SELECT id, began_at, clock_timestamp() AS at FROM tasks_api_heartbeatgap
         WHERE kind = %(kind)s::text AND ended_at IS NULL
-            AND (began_at < clock_timestamp() - '{_JUST_NOW}'::interval
-                OR pg_postmaster_start_time() > began_at)
-        FOR UPDATE SKIP LOCKED
+        FOR UPDATE
     ), long AS MATERIALIZED (
         SELECT id, at FROM open
         WHERE at - began_at > make_interval(secs => %(shortest)s::float)
@@ -32,9 +26,7 @@ NOTE_WORK = f"""
     )
     INSERT INTO tasks_api_heartbeatgap (kind, began_at)
     SELECT %(kind)s::text, clock_timestamp()
-    WHERE EXISTS (SELECT FROM ended) OR NOT EXISTS (
-        SELECT FROM tasks_api_heartbeatgap
-        WHERE kind = %(kind)s::text AND ended_at IS NULL)
+    WHERE NOT EXISTS (SELECT FROM open) OR EXISTS (SELECT FROM ended)
     ON CONFLICT DO NOTHING
 """
 

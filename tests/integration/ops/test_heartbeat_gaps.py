@@ -16,8 +16,6 @@ from tasks_api.models import HeartbeatGap
 from tasks_api.monitoring.gaps import BrokerGap, Kind, WorkNotes
 from tasks_api.storage import retention
 from tests.integration.support.threads import (
-    held_elsewhere,
-    refusing_to_wait,
     run_in_threads,
 )
 
@@ -93,30 +91,6 @@ def test_a_process_notes_its_work_once_a_second() -> None:
     notes.note()
 
     assert gaps(Kind.BEAT) == []
-
-
-def test_many_processes_write_the_row_once() -> None:
-    note()
-    let_pass(SECOND)
-    note()
-    [before] = HeartbeatGap.objects.all()
-
-    run_in_threads(8, note)
-
-    [after] = HeartbeatGap.objects.all()
-    assert after.began_at == before.began_at
-
-
-def test_no_process_waits_for_the_note_of_another_one() -> None:
-    note()
-    let_pass(SECOND)
-    with (
-        held_elsewhere(lambda: HeartbeatGap.objects.select_for_update().get()),
-        refusing_to_wait(),
-    ):
-        note()
-
-    assert HeartbeatGap.objects.count() == 1
 
 
 def test_kinds_have_gaps_of_their_own() -> None:
