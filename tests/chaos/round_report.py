@@ -96,12 +96,12 @@ def render_recovery_table(evidence: Evidence) -> str:
     for kind, seconds in sorted(recovery_times(evidence).items()):
         median, longest = statistics.median(seconds), max(seconds)
         rows.append(
-            (kind, str(len(seconds)), _render_seconds(median), _render_seconds(longest))
+            (kind, str(len(seconds)), render_seconds(median), render_seconds(longest))
         )
     return render_table(rows)
 
 
-def _render_seconds(seconds: float) -> str:
+def render_seconds(seconds: float) -> str:
     return "never" if seconds == NEVER else f"{seconds:.2f}"
 
 

@@ -24,7 +24,7 @@ from tests.chaos.cells.lateness import (
 )
 from tests.chaos.evidence import NEVER, Arrival, Evidence, Violation
 from tests.chaos.promptness import count_duplicates, recovery_times
-from tests.chaos.round_report import render_value
+from tests.chaos.round_report import render_seconds, render_value
 
 # A cell that delivers nothing for so many seconds after a fault has not recovered.
 LONGEST_RECOVERY = 60.0
@@ -59,8 +59,8 @@ def _kind_rows(
         yield (
             kind,
             str(count),
-            _seconds(statistics.median(seconds)) if seconds else "-",
-            _seconds(max(seconds)) if seconds else "-",
+            render_seconds(statistics.median(seconds)) if seconds else "-",
+            render_seconds(max(seconds)) if seconds else "-",
             _milliseconds(percentile(late, 0.99)),
             str(len(late)),
         )
@@ -112,7 +112,7 @@ def _cell_rows(
             _milliseconds(found.beside),
             str(found.beside_samples),
             _milliseconds(found.limit) if found.is_judged else f"<{MIN_SAMPLES} of one",
-            _seconds(percentile(own, 0.99)),
+            render_seconds(percentile(own, 0.99)),
             str(len(own)),
         )
 
@@ -158,10 +158,6 @@ def group_figures(result: GroupResult) -> dict[str, Any]:
 
 def _round(seconds: Sequence[float]) -> float:
     return round(statistics.median(seconds), 1) if seconds else 0.0
-
-
-def _seconds(seconds: float) -> str:
-    return "never" if seconds == NEVER else f"{seconds:.2f}"
 
 
 def _milliseconds(seconds: float) -> str:
