@@ -178,14 +178,15 @@ def test_in_transaction_mode_a_tenant_moves(harness: Harness, tmp_path: Path) ->
             "DATABASE_DIRECT_URL": harness.postgres.url,
         }
         for command in (
-            ("move_tenant", "Alpha", "--to", other),
-            ("forget_moved_tenant", "Alpha", "--yes"),
+            ("issue_token", "--tenant", "Mover", "--user", "mia"),
+            ("move_tenant", "Mover", "--to", other),
+            ("forget_moved_tenant", "Mover", "--yes"),
         ):
             run_command(harness, *command, **urls)
 
     with psycopg.connect(other) as session:
         moved = session.execute("SELECT name FROM accounts_tenant").fetchall()
-    assert moved == [("Alpha",)]
+    assert moved == [("Mover",)]
 
 
 @pytest.mark.parametrize(

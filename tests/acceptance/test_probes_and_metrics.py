@@ -18,7 +18,7 @@ import requests
 from scheduler_service.redis.connections import redis_client_url
 from tasks_api.monitoring.exporter import MAX_PORTS_TRIED
 from tests.acceptance.harness import ROOT, Harness, eventually
-from tests.acceptance.tasks import create_task_at, in_seconds
+from tests.acceptance.tasks import create_periodic_task, create_task_at, in_seconds
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(240)
@@ -142,7 +142,10 @@ def test_a_worker_that_stops_consuming_fails_its_probe(
         # As if an operator had taken the right from it to fetch messages.
         broker.execute_command("ACL", "SETUSER", "default", "-brpop")
         try:
-            create_task_at(harness, f"{target.url}/x", in_seconds(2))
+            # A fire time that the worker finds by itself leaves no message behind.
+            create_periodic_task(
+                harness, f"{target.url}/x", in_seconds(2), every=1, times=60
+            )
             eventually(lambda: MESSAGES_WAIT in probe(harness, "worker")[1])
             assert harness.is_ready()
             assert probe(harness, "beat")[0] == 0

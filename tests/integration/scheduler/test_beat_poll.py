@@ -17,6 +17,7 @@ from tasks_api.services import pausing
 from tasks_api.storage import schedule_changes, task_counts
 from tasks_api.taking.due_poll import LONGEST_TRANSACTION
 from tests.integration.support.polls import (
+    analyze_tables,
     count_pages,
     long_transaction,
     store_past_tasks,
@@ -114,6 +115,7 @@ def test_a_poll_does_not_step_over_what_is_dead_again(user: User) -> None:
     now = timezone.now()
     truncate_tables()
     store_past_tasks(user, 3000)
+    analyze_tables()
     margin = {"margin": LONGEST_TRANSACTION.total_seconds()}
     with long_transaction():
         Task.objects.update(next_fire_at=now + HOUR)
