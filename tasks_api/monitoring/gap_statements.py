@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 # Notes that a process of a kind is at work now. The open gap of the kind begins here, or
-# ends here if it has become long or PostgreSQL was started in it, and the next one is opened. If another process has
-# just ended it, there is nothing to do: the constraint lets one open gap in.
+# ends here if it has become long or PostgreSQL was started in it, and the next one is
+# opened. If another process has just ended it, there is nothing to do: the constraint
+# lets one open gap in.
 NOTE_WORK = """
     WITH open AS MATERIALIZED (
         SELECT id, began_at, clock_timestamp() AS at FROM tasks_api_heartbeatgap

@@ -165,10 +165,11 @@ def _causes_of_lateness(run: RunRecord, evidence: Evidence) -> set[str]:
     faults = evidence.faults
     # A fault may outlast the outage: what was taken on time waited for something else.
     if not was_taken_on_time:
-        if _is_outage(_times(faults, {"postgres"}), at, first):
-            return seen | {"database_away"}
+        # Where both were away, either may be named.
         if _is_outage(_times_without_workers(evidence), at, first):
             return seen | {"no_worker", "database_away"}
+        if _is_outage(_times(faults, {"postgres"}), at, first):
+            return seen | {"database_away"}
     return seen | BUSY | _causes_nearby(_faults_near(faults, at, last))
 
 

@@ -86,6 +86,9 @@ ALL_ONE_BY_ONE = tuple(
         ((POSTGRES,), "database_away", "workers_busy"),
         ((POSTGRES,), "database_away", "no_worker"),
         ((WORKERS,), "no_worker", "workers_busy"),
+        # Where both were away, either may be named.
+        ((POSTGRES, WORKERS), "database_away", "broker_away"),
+        ((POSTGRES, *ALL_ONE_BY_ONE), "no_worker", "workers_busy"),
         (ALL_ONE_BY_ONE, "no_worker", "broker_away"),
         # One worker of three is no outage.
         ((ONE,), "workers_busy", "broker_away"),
