@@ -57,9 +57,9 @@ URLS = (
 class World:
     """A token with bounds, its holder, and a worker that notes what it starts."""
 
-    def __init__(self, user: User, seed: int) -> None:
+    def __init__(self, user: User, admin: User, seed: int) -> None:
         self.random = random.Random(seed)
-        self.wide = client_with_token(user)
+        self.wide, self.admin = client_with_token(user), client_with_token(admin)
         made = self.wide.post("/tokens/", {"bounds": BOUNDS}, format="json").json()
         self.token_path = f"/tokens/{made['id']}/"
         self.holders = [_client_of(made["token"])]
@@ -117,6 +117,8 @@ class World:
         body: dict[str, Any] = {"task_type": "one_time", "url": self.url(), **more}
         body["run_datetime"] = (timezone.now() + timedelta(hours=1)).isoformat()
         if self.random.random() < 0.4:
+            body["tags"] = ["t"]
+        if self.random.random() < 0.4:
             body |= {"task_type": "periodic", "cron": "0 * * * *"}
         if self.random.random() < 0.3:
             body["retry"] = {"max_attempts": 5, "min_delay": 1}
@@ -167,10 +169,66 @@ class World:
         return self.post(f"/runs/{self.some_run()}/redrive/", api=self._anyone())
 
     def redrive_all(self) -> Any:
-        return self.post("/runs/redrive/", {"states": ["failed"]}, api=self._anyone())
+        return self.post("/runs/redrive/", {"state": ["failed"]}, api=self._anyone())
+
+    def cancel(self) -> Any:
+        self.post("/runs/cancel/", {"state": ["pending", "retrying"]})
+        return self.post(f"/runs/{self.some_run()}/cancel/")
+
+    def backfill(self) -> Any:
+        since = (timezone.now() - 2 * DAY).isoformat()
+        body = {"from": since, "which": self.random.choice(("all", "missed"))}
+        return self.post(f"/tasks/{self.some_task()}/backfill/", body, self._anyone())
+
+    def catch_up(self) -> Any:
+        """Pause all that may be seen, and make up for the pause when it is over."""
+        api, seen = self._anyone(), {"filter": {"tag": "t"}}
+        self.post("/tasks/pause/", {**seen, "reason": "later"}, api)
+        self.let_pass(timedelta(hours=3))
+        return self.post("/tasks/resume/", {**seen, "catch_up": "all"}, api)
+
+    def change(self) -> Any:
+        """Change what has a tag: the plan first, and then what was planned."""
+        wanted = self.random.choice(
+            (
+                {"url": self.url()},
+                {"url_host": self.random.choice((HOST, "evil.example"))},
+                {"set_headers": {"Host": "evil.example"}},
+                {"cron": "* * * * *"},
+                {"retry": {"max_attempts": 5, "min_delay": 1}},
+                {"lane": self.name()},
+            )
+        )
+        api, body = self._anyone(), {"filter": {"tag": "t"}, "set": wanted}
+        plan = self.post("/tasks/change/", {**body, "dry_run": True}, api)
+        if plan.status_code != 200:
+            return plan
+        return self.post("/tasks/change/", {**body, "hash": plan.json()["hash"]}, api)
+
+    def lane(self) -> Any:
+        name = self.name()
+        rate = {"limit": 1000, "per": "second"}
+        self.post("/lanes/", {"name": name, "rate": rate}, self.admin)
+        verb = self.random.choice(("pause", "resume"))
+        self.post(f"/lanes/{name}/{verb}/", api=self._anyone())
+        return self.post("/tasks/", self.task(lane=name))
+
+    def calendar(self) -> Any:
+        """A calendar that holds nothing back, or everything, and a task on it."""
+        name, days = self.name(), ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+        weekdays = self.random.choice(([], days))
+        calendar = {"name": name, "weekdays": weekdays}
+        self.post("/calendars/", calendar, self.admin)
+        self.holder.put(f"/calendars/{name}", {"weekdays": []}, format="json")
+        return self.post("/tasks/", self.task(calendars={"exclude": [name]}))
+
+    def read(self) -> Any:
+        path = self.random.choice(("why/", "fire-times/", "", "runs/"))
+        return self.holder.get(f"/tasks/{self.some_task()}/{path}")
 
     def _anyone(self) -> APIClient:
-        return self.random.choice([*self.holders, self.wide])
+        """A holder, a member without bounds, or an administrator of the tenant."""
+        return self.random.choice([*self.holders, self.wide, self.admin])
 
     def cron_job(self) -> Any:
         job = {"id": self.name(), "endpoint": self.url(), "payload": 1}
@@ -227,7 +285,8 @@ def try_everything(world: World, calls: int, *, renews: bool) -> None:
         world.create, world.create_many, world.put, world.edit, world.apply, world.run,
         world.run, world.run, world.pause_and_resume, world.redrive, world.redrive_all,
         world.cron_job, world.rest_job, world.rest_job, world.timer, world.message,
-        world.queue_task, world.mint, world.administer,
+        world.queue_task, world.mint, world.administer, world.cancel, world.backfill,
+        world.catch_up, world.change, world.change, world.lane, world.calendar, world.read,
     ]  # fmt: skip
     if renews:
         tricks.append(world.renew)
@@ -243,10 +302,10 @@ def try_everything(world: World, calls: int, *, renews: bool) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("calls", [400, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_nothing_starts_beyond_the_bounds(
-    user: User, settings: LazySettings, calls: int
+    user: User, tenant_admin: User, settings: LazySettings, calls: int
 ) -> None:
     settings.SCHEDULER_MIN_FREQUENCY = 60
-    world = World(user, seed=calls)
+    world = World(user, tenant_admin, seed=calls)
     try_everything(world, calls * 3 // 4, renews=True)
     last = world.renewed_at
     while world.now < last + RENEW_WITHIN:
