@@ -1,6 +1,6 @@
 """Count the requests of tenants and tokens with a quota, by the minute, in Redis.
 
-A Redis that is away closes no door: each process goes by its own counts then, so the
+A Redis that is away refuses nobody: each process goes by its own counts then, so the
 quota of a tenant is that of each process until Redis is back. The same holds for ever if
 RabbitMQ is the broker and there is no Redis at all.
 """

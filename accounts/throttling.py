@@ -47,7 +47,7 @@ FLUSH_INTERVAL = 1.0
 
 
 class CredentialKind(StrEnum):
-    """How a caller tried to authenticate; logs and metrics call it `door`."""
+    """How a caller tried to authenticate; logs and metrics call it `credential`."""
 
     PASSWORD = "password"  # noqa: S105 (a name)
     TOKEN = "token"  # noqa: S105 (a name)
@@ -181,7 +181,7 @@ def record_refusal(kind: CredentialKind, address: str, account: str = "") -> boo
     _count_refusal(kind)
     is_logged = (number := _logged.add(kind)) <= MAX_LOGGED_PER_MINUTE
     if is_logged:
-        context = {"door": kind.value, "address": address}
+        context = {"credential": kind.value, "address": address}
         if account:
             context["account"] = ascii(account)
         is_last = number == MAX_LOGGED_PER_MINUTE

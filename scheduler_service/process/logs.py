@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 
 # Fields of `extra` that are shown when a record has them.
-CONTEXT_FIELDS = ("run_id", "task_id", "tenant_id", "door", "address", "account")
+CONTEXT_FIELDS = ("run_id", "task_id", "tenant_id", "credential", "address", "account")
 # Lines that wait to be written; further ones are dropped.
 MAX_QUEUED_LINES = 10_000
 # Seconds that a process waits for its last lines to be written.

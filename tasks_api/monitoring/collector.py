@@ -124,7 +124,7 @@ def _refusals() -> Iterator[Metric]:
         yield _counters(
             "scheduler_refused_total",
             "Requests and logins refused because of a missing or wrong credential.",
-            "door",
+            "credential",
             refused,
         )
 

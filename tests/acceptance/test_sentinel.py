@@ -77,7 +77,7 @@ def test_all_that_uses_redis_follows_the_master(
     with servers.connect_to(second) as master:
         eventually(lambda: master.hget(REFUSALS_KEY, "token"))
     metrics = service.read_metrics()
-    assert 'scheduler_refused_total{door="token"} 1.0' in metrics
+    assert 'scheduler_refused_total{credential="token"} 1.0' in metrics
     assert "scheduler_broker_up 1.0" in metrics
 
 

@@ -48,9 +48,13 @@ def log_in(password: str, *, user: str = "root", address: str = HERE) -> bool:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    found = [vars(record) for record in caplog.records if "door" in vars(record)]
+    found = [vars(record) for record in caplog.records if "credential" in vars(record)]
     return [
-        {name: line[name] for name in ("door", "address", "account") if name in line}
+        {
+            name: line[name]
+            for name in ("credential", "address", "account")
+            if name in line
+        }
         for line in found
     ]
 
@@ -146,8 +150,8 @@ def test_a_failed_login_stands_in_the_logs(
     log_in("wrong", user="my password\nin the wrong field")
 
     assert lines(caplog) == [
-        {"door": "password", "address": HERE, "account": "'root'"},
-        {"door": "password", "address": HERE, "account": "'unknown'"},
+        {"credential": "password", "address": HERE, "account": "'root'"},
+        {"credential": "password", "address": HERE, "account": "'unknown'"},
     ]
     entries = AuditEntry.objects.filter(action="user.login_failed").order_by("id")
     assert [(e.actor, e.object_id, e.changes) for e in entries] == [
@@ -167,7 +171,7 @@ def test_a_flood_of_failures_floods_no_log(
         client.get("/tasks/")
         log_in("wrong", address=f"203.0.113.{number}")
 
-    told = [line["door"] for line in lines(caplog)]
+    told = [line["credential"] for line in lines(caplog)]
     assert (told.count("token"), told.count("password")) == (
         throttling.MAX_LOGGED_PER_MINUTE,
         throttling.MAX_LOGGED_PER_MINUTE,
@@ -188,7 +192,7 @@ def long_work_of(task: Task) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("path", "headers", "door"),
+    ("path", "headers", "credential"),
     [
         ("/tasks/", {"HTTP_AUTHORIZATION": "Bearer sch_wrong"}, CredentialKind.TOKEN),
         (
@@ -227,7 +231,7 @@ def test_many_wrong_credentials_from_one_address_are_slowed_down(
     caplog: pytest.LogCaptureFixture,
     path: str,
     headers: dict[str, str],
-    door: CredentialKind,
+    credential: CredentialKind,
 ) -> None:
     caplog.set_level(logging.INFO)
     settings.SCHEDULER_MAX_FAILED_CALLS = 2
@@ -236,20 +240,22 @@ def test_many_wrong_credentials_from_one_address_are_slowed_down(
     client.credentials(**headers)
     call = (
         client.post
-        if door in {CredentialKind.SECRET, CredentialKind.RUN}
+        if credential in {CredentialKind.SECRET, CredentialKind.RUN}
         else client.get
     )
-    if door == CredentialKind.RUN:
+    if credential == CredentialKind.RUN:
         path = path.format(run=long_work_of(make_task()).pk)
 
     answers = [call(path) for _ in range(3)]
 
-    refused = 403 if door == CredentialKind.RUN else 401
+    refused = 403 if credential == CredentialKind.RUN else 401
     assert [answer.status_code for answer in answers] == [refused, refused, 429]
     assert ("WWW-Authenticate" in answers[0]) is (refused == 401)
     assert 0 < int(answers[2]["Retry-After"]) <= throttling.WINDOW_SECONDS
     assert path == "/metrics" or "Too many attempts" in answers[2].content.decode()
-    assert lines(caplog) == 3 * [{"door": door.value, "address": "127.0.0.1"}]
+    assert lines(caplog) == 3 * [
+        {"credential": credential.value, "address": "127.0.0.1"}
+    ]
 
 
 def test_the_right_token_of_a_run_is_let_in_however_many_were_wrong(
@@ -307,7 +313,7 @@ def test_a_call_without_a_credential_is_not_slowed_down(
     statuses = [APIClient().get("/tasks/").status_code for _ in range(4)]
 
     assert statuses == [401] * 4
-    assert lines(caplog)[0] == {"door": "nothing", "address": "127.0.0.1"}
+    assert lines(caplog)[0] == {"credential": "nothing", "address": "127.0.0.1"}
 
 
 def eventually(what: Callable[[], bool]) -> None:
@@ -330,11 +336,11 @@ def test_refusals_are_counted_for_all_processes_together(db: None) -> None:
         lambda: throttling.load_refusal_counts()[CredentialKind.TOKEN] >= before + 4
     )
     text = collector.exposition().decode()
-    [shown] = re.findall(r'scheduler_refused_total{door="token"} (\S+)', text)
+    [shown] = re.findall(r'scheduler_refused_total{credential="token"} (\S+)', text)
     assert float(shown) >= before + 4
 
 
-def test_a_redis_that_is_away_opens_and_closes_no_door(
+def test_a_redis_that_is_away_lets_nobody_in_and_keeps_nobody_out(
     user: User, root: User, client_for: ClientFor, settings: LazySettings
 ) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"

@@ -241,7 +241,7 @@ def test_no_metric_names_a_tenant_or_a_target(
         "because",
         "by",
         "kind",
-        "door",
+        "credential",
         "version",
         "source",
     }
