@@ -221,15 +221,18 @@ Times = Sequence[tuple[float, float]]
 
 def _times(faults: Iterable[Fault], victims: Collection[str]) -> Times:
     """When these were down, without pieces that overlap."""
-    down = sorted(
+    return _merge(
         (fault.began_at, fault.repaired_at)
         for fault in faults
         if set(fault.victims) & set(victims)
         and any(word in fault.kind for word in STOPPING)
         and "Redis" not in fault.kind
     )
+
+
+def _merge(times: Iterable[tuple[float, float]]) -> Times:
     merged: list[tuple[float, float]] = []
-    for began, ended in down:
+    for began, ended in sorted(times):
         if merged and began <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], ended))
         else:
@@ -241,13 +244,32 @@ def _times_without_workers(evidence: Evidence) -> Times:
     """When no worker was at work."""
     found: Times = [(-NEVER, NEVER)]
     for worker in evidence.workers:
+        down = _times(evidence.faults, {worker})
         found = [
             (max(a, c), min(b, d))
             for a, b in found
-            for c, d in _times(evidence.faults, {worker})
+            for c, d in _merge([*down, *_times_unseen(worker, evidence.faults)])
             if max(a, c) < min(b, d)
         ]
     return found
+
+
+def _times_unseen(
+    worker: str, faults: Iterable[Fault]
+) -> Iterator[tuple[float, float]]:
+    """The outages of PostgreSQL in which a worker was broken, too.
+
+    It could not note that it lived, so nobody knows for how long it did.
+    """
+    broken = [
+        (fault.began_at, fault.repaired_at)
+        for fault in faults
+        if worker in fault.victims
+        and any(word in fault.kind for word in (*STOPPING, "rolling"))
+    ]
+    for began, ended in _times(faults, {"postgres"}):
+        if any(a < ended and began < b for a, b in broken):
+            yield began, ended
 
 
 def _is_outage(times: Times, since: float, until: float) -> bool:

@@ -107,6 +107,25 @@ def test_the_cause_of_a_late_delivery_is_what_was_broken(
     assert found.rule == "why names another cause"
 
 
+def test_workers_killed_while_postgres_was_stopped_may_have_been_the_cause() -> None:
+    run = make_run(sent=8.0)
+    stopped = Fault("PostgreSQL: SIGSTOP", ("postgres",), AT - 2, AT + 6.5)
+    killed = Fault("all workers: kill -9", WORKERS.victims, AT - 1, AT + 2)
+    restarted = Fault("all workers: rolling restart", WORKERS.victims, AT + 6, AT + 9)
+    two = replace(killed, victims=WORKERS.victims[:2])
+
+    def finds(code: str, fault: Fault) -> bool:
+        evidence = make_evidence(run, code, faults=(stopped, fault), sent=8.0)
+        return bool(list(check_causes(evidence)))
+
+    for fault in (killed, restarted):
+        assert not finds("no_worker", fault)
+        assert not finds("database_away", fault)
+        assert finds("workers_busy", fault)
+    # The third worker was at work until PostgreSQL was stopped, and afterwards.
+    assert finds("no_worker", two)
+
+
 def test_three_workers_of_four_are_no_outage() -> None:
     evidence = make_evidence(make_run(), "workers_busy", faults=(WORKERS,))
     of_four = replace(evidence, workers=(*evidence.workers, "worker-4"))
