@@ -226,7 +226,8 @@ def _times(faults: Iterable[Fault], victims: Collection[str]) -> Times:
         for fault in faults
         if set(fault.victims) & set(victims)
         and any(word in fault.kind for word in STOPPING)
-        and "Redis" not in fault.kind
+        # After a promotion the service goes on long before the fault is over.
+        and not any(word in fault.kind for word in ("Redis", "promotion"))
     )
 
 

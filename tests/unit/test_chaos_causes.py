@@ -93,6 +93,11 @@ ALL_ONE_BY_ONE = tuple(
         # One worker of three is no outage.
         ((ONE,), "workers_busy", "broker_away"),
         ((fault("Redis: SIGSTOP", "redis"),), "workers_busy", "database_away"),
+        (
+            (fault("PostgreSQL: kill -9 and promotion", "postgres"),),
+            "workers_busy",
+            "broker_away",
+        ),
         ((), "workers_busy", "no_worker"),
         ((), "held_in_worker", "database_away"),
     ],
