@@ -43,7 +43,7 @@ _STORE_PROGRESS = """
     SELECT id, date_trunc('hour', now()), date_trunc('hour', now()), now()
     FROM accounts_tenant ORDER BY id DESC OFFSET 10000 ON CONFLICT DO NOTHING
 """
-_FIRST_TENANT = "SELECT min(id) FROM accounts_tenant WHERE name LIKE 'tenant %'"
+_FIRST_TENANT = "SELECT min(id) FROM accounts_tenant WHERE name LIKE 'tenant %%'"
 # A tenant of some, which begin with a tenant, by the id of the copy.
 _OF_SOME = "{first} + mod(abs(hashtext(task.task_id::text)::bigint), {count})"
 _STORE_WAITING_RUNS = """
