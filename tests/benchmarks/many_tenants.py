@@ -38,14 +38,22 @@ _STORE_TENANTS = """
     SELECT 'tenant ' || n, '', now(), 1000000, CASE WHEN n %% 1000 = 1 THEN 60 END
     FROM generate_series(1, %s) n
 """
+# The id of the only user of a tenant is that of the tenant and this number.
+_USERS = 1 << 32
+_STORE_USERS = f"""
+    INSERT INTO accounts_user (id, tenant_id, username, name, role, password, first_name,
+        last_name, email, is_superuser, is_staff, is_active, date_joined)
+    SELECT {_USERS} + id, id, name, name, 'member', '', '', '', '', false, false, true, now()
+    FROM accounts_tenant WHERE name LIKE 'tenant %'
+"""
 _STORE_PROGRESS = """
     INSERT INTO tasks_api_rollupprogress (tenant_id, closed_from, closed_until, ended_until)
     SELECT id, date_trunc('hour', now()), date_trunc('hour', now()), now()
     FROM accounts_tenant ORDER BY id DESC OFFSET 10000 ON CONFLICT DO NOTHING
 """
 _FIRST_TENANT = "SELECT min(id) FROM accounts_tenant WHERE name LIKE 'tenant %%'"
-# A tenant of some, which begin with a tenant, by the id of the copy.
-_OF_SOME = "{first} + mod(abs(hashtext(task.task_id::text)::bigint), {count})"
+# The place of a tenant among some, by the id of the copy of a task.
+_PLACE = "mod(abs(hashtext(task.task_id::text)::bigint), {count})"
 _STORE_WAITING_RUNS = """
     INSERT INTO tasks_api_run_live (id, task_id, tenant_id, scheduled_for, state, reason,
         wake_at, attempt_count, lost_count, exclusive, by_hand)
@@ -73,26 +81,34 @@ def measure_tenants(tenants: int = 1_000_000, *, rounds: int) -> Iterator[Figure
 
 def _store_tenants(harness: BenchmarkHarness, tenants: int) -> None:
     _execute(harness, _STORE_TENANTS, tenants)
-    first = harness.query(_FIRST_TENANT)[0][0]
+    _execute(harness, _STORE_USERS)
     harness.store_tasks(
         tenants,
         first=seed_data.FAR_FUTURE,
-        columns={"tenant_id": _OF_SOME.format(first=first, count=tenants)},
+        columns=_columns_of_some(harness, tenants),
     )
     # As if the hours of all but the newest had been closed until now.
     _execute(harness, _STORE_PROGRESS)
     seed_data.vacuum_and_checkpoint(harness.postgres.url)
 
 
-def _store_waiting(harness: BenchmarkHarness) -> None:
+def _columns_of_some(harness: BenchmarkHarness, count: int) -> dict[str, str]:
+    """The columns that give copies of a task to so many of the tenants."""
     first = harness.query(_FIRST_TENANT)[0][0]
-    flooding = _OF_SOME.format(first=first, count=FLOODING_TENANTS)
+    place = _PLACE.format(count=count)
+    return {
+        "tenant_id": f"{first} + {place}",
+        "owner_id": f"{_USERS + first} + {place}",
+    }
+
+
+def _store_waiting(harness: BenchmarkHarness) -> None:
     harness.store_tasks(
         WAITING,
         first=datetime.now(UTC) - timedelta(minutes=1),
         spread=timedelta(seconds=30),
         urls=harness.target_urls(10),
-        columns={"tenant_id": flooding},
+        columns=_columns_of_some(harness, FLOODING_TENANTS),
     )
     _execute(harness, _STORE_WAITING_RUNS)
     seed_data.vacuum_and_checkpoint(harness.postgres.url)
