@@ -87,6 +87,8 @@ class CellGroup:
             "SECRET_KEY": token_hex(32),
             "SCHEDULER_PUBLIC_URL": self.door.url,
         }
+        # It encrypts the URLs of the databases of cells.
+        self.door.environment["SECRET_KEY"] = settings["SECRET_KEY"]
         homes = first_homes(count)
         self.cells = {
             name: Cell(home / name, name, settings)
@@ -105,7 +107,8 @@ class CellGroup:
         self.door.start_directory()
         for cell in self.cells.values():
             # One after the other, so that the number of a cell is that of its name.
-            self.door.manage("add_cell", cell.name, "--server", cell.address)
+            database = ("--database", cell.postgres.url)
+            self.door.manage("add_cell", cell.name, "--server", cell.address, *database)
         migrated = _migrate(self.home / "migrated")
         for cell in self.cells.values():
             cell.start_servers(migrated.postgres)

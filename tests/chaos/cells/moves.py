@@ -67,8 +67,7 @@ class _Mover:
         self._log = group.home / name
 
     def move(self, planned: PlannedMove) -> FaultSteps:
-        destination = ("--to", self._target.postgres.url)
-        command = ("move_tenant", self._tenant.name, *destination)
+        command = ("move_tenant", self._tenant.name, "--to", self._target.name)
         is_done = yield from self._run(command, planned)
         is_taken_back = not is_done and planned.is_taken_back
         if is_taken_back and (yield from self._take_back((*command, "--abort"))):
@@ -76,7 +75,6 @@ class _Mover:
             return
         if not is_done:
             yield from self._repeat(command)
-        yield from self._repeat(("assign_tenant", self._tenant.name, self._target.name))
         self._note(is_taken_back=False)
         # The source still answers requests that were under way.
         yield FORGET_DELAY
@@ -131,7 +129,7 @@ class _Mover:
         process = self._spawn(command)
         while process.poll() is None:
             yield POLL_INTERVAL
-            said = self._read_log()[len(before) :]
+            said = self._read_log()[len(before) :].splitlines()
             if planned and planned.kill_after and planned.kill_after in said:
                 yield planned.kill_delay
                 break

@@ -30,8 +30,10 @@ LEAVING_SHARE = 0.5
 MOVE_SECONDS = 45.0
 # A move begins so many seconds before a fault, or so many after it.
 HEAD_START, LATE_START = 2.5, 4.0
-# What a move says at the moments after which it is killed, within so many seconds.
-STEPS = ("frozen", "put aside", "copied", "verified", "arrived")
+# What a move says at the moments after which it is killed, within so many seconds. After
+# the last ones it cannot be taken back.
+STEPS = ("history copied", "frozen", "put aside", "copied", "verified", "arrived")
+LAST_STEPS = ("flipped", "thawed")
 KILL_DELAY = 0.3
 # What happens to moves: said once, killed and said again, or killed and taken back.
 PLAIN, KILLED, TAKEN_BACK = "", "killed", "taken back"
@@ -170,6 +172,7 @@ class _Planner:
         self._busy_until[tenant] = at + MOVE_SECONDS
         if fate != TAKEN_BACK:
             self._homes[tenant] = target
-        step = self._rng.choice(STEPS) if fate else ""
+        steps = STEPS if fate == TAKEN_BACK else STEPS + LAST_STEPS
+        step = self._rng.choice(steps) if fate else ""
         delay = round(self._rng.uniform(0.0, KILL_DELAY), 3)
         return [PlannedMove(at, tenant, target, step, delay, fate == TAKEN_BACK)]
