@@ -15,9 +15,9 @@ from tests.benchmarks.harness import (
     time_after_storing,
 )
 
-# Tasks of a round, in one cell or in all together.
+# Tasks of a burst.
 TASKS = 8000
-# Of the cells that share the tasks: the mean of these, and the worst of those.
+# Of several cells: the mean of these, and the worst of those.
 COSTS = (CPU, "  of it postgres", "  of it worker")
 WORST = ("late p99 ms", "delivered in s")
 # No burst refuses anything.
@@ -25,34 +25,39 @@ BURST_FAULTS = FAULTS[:3]
 
 
 def measure_cells(cells: int = 4, *, rounds: int) -> Iterator[Figures]:
-    """8,000 tasks due at the same moment in one cell, in turn with as many divided between {cells} cells."""
+    """8,000 tasks due at the same moment in one cell, in turn with as many divided between {cells} cells, and with as many in each of them."""
     with ExitStack() as stack:
         made = [stack.enter_context(benchmark_harness()) for _ in range(cells)]
         # Loads code and fills caches before anything is compared.
-        _measure_together(made)
+        _measure_together(made, TASKS // cells)
         for _ in range(rounds):
-            alone = _measure_together(made[:1])
-            together = _measure_together(made)
+            one = _measure_together(made[:1], TASKS)
+            divided = _measure_together(made, TASKS // cells)
+            each = _measure_together(made, TASKS)
             yield {
-                **_name_figures("one cell", alone),
-                **_name_figures("all cells", together),
-                "all : one, CPU per delivery": together[CPU] / alone[CPU],
-                **{name: alone[name] + together[name] for name in BURST_FAULTS},
+                **_name_figures("one", one),
+                **_name_figures("divided", divided),
+                **_name_figures("each", each),
+                "divided : one, CPU per delivery": divided[CPU] / one[CPU],
+                "each : one, CPU per delivery": each[CPU] / one[CPU],
+                **{
+                    name: one[name] + divided[name] + each[name]
+                    for name in BURST_FAULTS
+                },
             }
 
 
 def _name_figures(cells: str, figures: Figures) -> Figures:
-    return {f"{cells}, {name.strip()}": figures[name] for name in (*COSTS, *WORST)}
+    return {f"{cells}: {name.strip()}": figures[name] for name in (*COSTS, *WORST)}
 
 
-def _measure_together(cells: Sequence[BenchmarkHarness]) -> Figures:
-    """The figures of one burst, divided evenly between cells."""
-    each = TASKS // len(cells)
-    at = time_after_storing(TASKS)
+def _measure_together(cells: Sequence[BenchmarkHarness], tasks: int) -> Figures:
+    """The figures of a burst of so many tasks in each of some cells."""
+    at = time_after_storing(tasks * len(cells))
     for cell in cells:
-        cell.store_tasks(each, first=at)
+        cell.store_tasks(tasks, first=at)
     with ThreadPoolExecutor(len(cells)) as pool:
-        found = list(pool.map(lambda cell: measure_one_burst(cell, each, at), cells))
+        found = list(pool.map(lambda cell: measure_one_burst(cell, tasks, at), cells))
     costs = {
         name: statistics.mean(figures[name] for figures in found) for name in COSTS
     }

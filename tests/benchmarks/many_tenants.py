@@ -40,12 +40,12 @@ _STORE_TENANTS = """
 """
 # The id of the only user of a tenant is that of the tenant and this number.
 _USERS = 1 << 32
-_STORE_USERS = f"""
+_STORE_USERS = """
     INSERT INTO accounts_user (id, tenant_id, username, name, role, password, first_name,
         last_name, email, is_superuser, is_staff, is_active, date_joined)
-    SELECT {_USERS} + id, id, name, name, 'member', '', '', '', '', false, false, true, now()
+    SELECT {users} + id, id, name, name, 'member', '', '', '', '', false, false, true, now()
     FROM accounts_tenant WHERE name LIKE 'tenant %'
-"""
+""".replace("{users}", str(_USERS))
 _STORE_PROGRESS = """
     INSERT INTO tasks_api_rollupprogress (tenant_id, closed_from, closed_until, ended_until)
     SELECT id, date_trunc('hour', now()), date_trunc('hour', now()), now()
