@@ -23,8 +23,9 @@ READ_ENDED_PAUSES = f"""
     JOIN accounts_tenant tenant ON tenant.id = task.tenant_id
     LEFT JOIN LATERAL (
         SELECT at FROM tasks_api_schedulechange earlier
-        WHERE earlier.task_id = change.task_id AND earlier.id < change.id
-        ORDER BY earlier.id DESC LIMIT 1
+        WHERE earlier.task_id = change.task_id
+            AND (earlier.at, earlier.id) < (change.at, change.id)
+        ORDER BY earlier.at DESC, earlier.id DESC LIMIT 1
     ) AS earlier ON true
     WHERE change.task_id = ANY(%(tasks)s::uuid[]) AND change.at = %(at)s::timestamptz
         AND change.what = 'resumed' AND change.is_paused AND NOT change.is_one_off

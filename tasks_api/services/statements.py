@@ -80,9 +80,10 @@ def _schedule_columns(table: str) -> str:
     return ", ".join(f"{table}.{name}" for name in stored_schedules.SCHEDULE_COLUMNS)
 
 
-# Reads the past schedules of a task and the present one, in the order of time. It is
-# one statement, so that the task and its changes are of one moment. After an edit that
-# no beat has followed yet, the present schedule is the one before the edit.
+# Reads the past schedules of a task and the present one, in the order of time; ids have
+# another one in a tenant that has moved between cells. It is one statement, so that the
+# task and its changes are of one moment. After an edit that no beat has followed yet, the
+# present schedule is the one before the edit.
 READ_SCHEDULES = f"""
     WITH task AS (
         SELECT * FROM tasks_api_task
@@ -99,7 +100,7 @@ READ_SCHEDULES = f"""
             THEN coalesce(next_fire_at, parked_fire_at) END, true,
         task.last_fire_at, task.ended_at, {_schedule_columns("task")}, task.created_at
     FROM task
-    ORDER BY 1 NULLS LAST
+    ORDER BY is_current, until, change_id
 """
 
 # Reads the same of many tasks, task by task.
@@ -113,7 +114,7 @@ READ_SCHEDULES_OF_TASKS = f"""
     SELECT id, owner_id, NULL, least(ended_at, now()), '', NULL, true, last_fire_at,
         ended_at, {_schedule_columns("task")}, created_at
     FROM task
-    ORDER BY 1, 3 NULLS LAST
+    ORDER BY task_id, is_current, until, change_id
 """
 
 # Deletes runs of tasks, whatever their state, with their attempts.

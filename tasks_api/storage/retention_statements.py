@@ -220,7 +220,8 @@ TURNS = {
             SELECT change.id FROM seen CROSS JOIN {_BEFORE_OF_ROW}
             CROSS JOIN LATERAL (
                 SELECT FROM tasks_api_schedulechange later
-                WHERE later.task_id = seen.task_id AND later.id > seen.id
+                WHERE later.task_id = seen.task_id
+                    AND (later.at, later.id) > (seen.at, seen.id)
                     AND later.at < tenant.before
                 LIMIT 1
             ) AS later

@@ -51,6 +51,23 @@ def test_the_sum_is_zero_after_any_history(user: User, seed: int) -> None:
         world.remove()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_sum_is_zero_after_moves_to_cells_of_lower_numbers(
+    user: User, seed: int
+) -> None:
+    world = TaskModel(user, random.Random(seed))
+
+    for _ in range(3):
+        for verb in (world.pause, world.wait, world.resume, world.wait):
+            world.draw_ids_elsewhere()
+            verb()
+    world.finish()
+
+    found = world.account()
+    assert (found.balance, found.differences) == (0, [])
+    world.check()
+
+
 class OneOffModel:
     """A one-time task, to which anything may happen."""
 

@@ -148,6 +148,8 @@ class TaskModel:
         self.user, self.chance = user, chance
         self.windows: list[FiringWindow] = []
         self.manual = 0
+        # Changes have ids of about this number, once they were drawn elsewhere.
+        self.id_range = 2.0**62
         self.is_cron = chance.random() < 0.4
         self.name = f"job {next(job_numbers)}" if self.is_cron else ""
         schedule, start, every = self._schedule()
@@ -324,11 +326,19 @@ class TaskModel:
                 *[self.pause, self.resume, self.change, self.rescue],
                 *[self.pause, self.catch_up],
                 *[self.wait, self.take, self.settle, self.deliver] * 2,
-                *[self.fire, self.redrive],
+                *[self.fire, self.redrive, self.draw_ids_elsewhere],
             ]
         )
         verb()
         return verb.__name__
+
+    def draw_ids_elsewhere(self) -> None:
+        """Give changes lower ids from now on, as after a move to a cell of a lower number."""
+        self.id_range /= 2
+        first = self.chance.uniform(self.id_range, 1.5 * self.id_range)
+        statement = "SELECT setval('tasks_api_schedulechange_id_seq', %s)"
+        with connection.cursor() as cursor:
+            cursor.execute(statement, [int(first)])
 
     def account(self) -> Account:
         return reconcile(
