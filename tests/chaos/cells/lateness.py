@@ -52,7 +52,11 @@ class Sample(NamedTuple):
 
 
 class CellLateness(NamedTuple):
-    """The 99th percentiles of a cell in seconds, and of how many fire times they are."""
+    """99th percentiles in seconds, and of how many fire times they are.
+
+    The cells are alike, so what is normal is that of all of them: one cell alone has too few
+    fire times while nothing is broken.
+    """
 
     cell: str
     normal: float
@@ -110,8 +114,9 @@ def is_near(placed: PlacedFault, at: float, seconds: float) -> bool:
 
 def lateness_of_cells(samples: Sequence[Sample]) -> list[CellLateness]:
     found = []
+    normal = _ordered(samples, NORMAL)
     for cell, of_cell in sorted(group_by(samples, lambda each: each.cell).items()):
-        normal, beside = (_ordered(of_cell, phase) for phase in (NORMAL, BESIDE))
+        beside = _ordered(of_cell, BESIDE)
         found.append(
             CellLateness(
                 cell,
