@@ -23,10 +23,11 @@ from tasks_api.services.calendar_statements import (
     FIND_LATE_RELEASES,
     LOCK_CALENDARS,
     LOCK_HELD_RUNS,
+    READ_VERSIONS,
     WRITE_NEXT_RELEASES,
     WRITE_WAKE_TIMES,
 )
-from tasks_api.storage.calendar_rules import HOLD_MARK, rules_of
+from tasks_api.storage.calendar_rules import HOLD_MARK, replace_version, rules_of
 from tasks_api.storage.run_rows import NewRun
 from tasks_api.storage.waiting_reasons import HELD
 
@@ -139,25 +140,36 @@ def place_all_anew(calendar_ids: Collection[int], *, now: datetime) -> int:
 
 
 def place_anew(calendar: Calendar, *, now: datetime) -> int:
-    """Give the held runs of a calendar places by the present rules of their tasks.
+    """Give the held runs of a calendar places by its present version.
 
-    Call it inside a transaction. Returns how many runs there are.
+    Runs of tasks that have ended follow that, too, though these tasks keep the version
+    that they had. Call it inside a transaction. Returns how many runs there are.
     """
     lines: dict[int, datetime | None] = {}
     _lock_lines([calendar.pk])
     with prepared() as cursor:
+        cursor.execute(READ_VERSIONS, [array([calendar.pk])])
+        versions = [version_id for _, version_id in cursor.fetchall()]
         cursor.execute(
             with_limit(LOCK_HELD_RUNS, MAX_HELD_RUNS),
             [calendar.tenant_id, reason_of(calendar.name)],
         )
         runs = cursor.fetchall()
         rows = [
-            (run_id, _place_of(lines, calendar.pk, text, now)) for run_id, text in runs
+            (run_id, _place_of(lines, calendar.pk, _at(text, calendar, versions), now))
+            for run_id, text in runs
         ]
         if rows:
             cursor.execute(WRITE_WAKE_TIMES, columns(rows))
     _write_lines(lines)
     return len(rows)
+
+
+def _at(text: str, calendar: Calendar, versions: Sequence[int]) -> str:
+    """The calendars of a task, with the present version of one, if that is not removed."""
+    for version_id in versions if text else ():
+        text = replace_version(text, calendar.pk, version_id)
+    return text
 
 
 def _place_of(

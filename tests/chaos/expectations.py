@@ -83,8 +83,10 @@ class Expectation:
         possible_from = call.sent_at if begins_now else -NEVER
         certain_from = call.answered_at if begins_now else -NEVER
         if call.catch_up:
-            # As if there had been no pause.
-            possible_from = certain_from = self._pause_sent_at
+            # As if there had been no pause. A task that ended meanwhile makes up for nothing.
+            possible_from = self._pause_sent_at
+            is_over = self._is_over(call.answered_at)
+            certain_from = NEVER if is_over else self._pause_sent_at
         stored_by = NEVER if self.is_uncertain else call.answered_at
         is_anywhere = call.runs_if_late and stored_by * 1000 > self._fire_times.start
         self._open_windows.append(

@@ -191,6 +191,14 @@ def test_a_resume_that_catches_up_leaves_no_gap() -> None:
         assert rules(evidence) == found
 
 
+def test_a_task_that_ended_in_its_pause_makes_up_for_nothing() -> None:
+    pause = ClientCall("a", "pause", 11.0, 11.1, 200)
+    # It was said to a group of which other tasks go on.
+    resume = ClientCall("a", "resume", 22.1, 22.2, 200, catch_up="all")
+
+    assert not rules(seen(ALL[:1], calls=(CREATE, pause, resume)))
+
+
 def test_a_union_has_each_fire_time_once() -> None:
     union = FireTimeUnion(
         (FireTimeGrid(0, 2000, 6000), FireTimeGrid(0, 3000, 6000), FireTimeGrid(7000))

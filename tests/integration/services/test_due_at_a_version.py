@@ -163,6 +163,24 @@ def test_a_version_that_holds_at_this_moment_holds_it(user: User) -> None:
     assert run.wake_at > timezone.now() + 50 * MINUTE
 
 
+def test_the_held_run_of_a_task_that_has_ended_follows_a_new_version(
+    user: User,
+) -> None:
+    first = timezone.now() + MINUTE
+    task = overdue(user, CalendarChoice(hold=("closed",)), count=0, max_runs=1)
+    change_calendar(user, "closed", ranges=[_until_in_an_hour()])
+    let_pass(task, first - timezone.now())
+    take_due()
+    task.refresh_from_db()
+    assert task.ended_at is not None
+
+    change_calendar(user, "closed", ranges=[_until_in_an_hour(), _from_an_hour_on()])
+
+    run = Run.objects.get(task=task, state=RunState.PENDING)
+    assert run.wake_at is not None
+    assert run.wake_at > timezone.now() + 110 * MINUTE
+
+
 def test_what_a_resume_makes_up_for_is_held_too(user: User) -> None:
     task = overdue(user, CalendarChoice(hold=("closed",)), count=0)
     pausing.pause_tasks(user, [str(task.pk)], now=timezone.now())
@@ -175,6 +193,11 @@ def test_what_a_resume_makes_up_for_is_held_too(user: User) -> None:
     runs = Run.objects.filter(task=task, state=RunState.PENDING)
     assert {run.reason for run in runs} == {"Held by calendar closed."}
     assert not take_waiting()
+
+
+def _from_an_hour_on() -> dict[str, str]:
+    later = timezone.now() + HOUR - MINUTE
+    return {"from": later.isoformat(), "to": (later + HOUR).isoformat()}
 
 
 def _until_in_an_hour() -> dict[str, str]:
