@@ -6,7 +6,7 @@ task's pace in it. Runs of tasks without a pace go at once when the calendar's t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -149,15 +149,16 @@ def place_anew(calendar: Calendar, *, now: datetime) -> int:
     _lock_lines([calendar.pk])
     with prepared() as cursor:
         cursor.execute(READ_VERSIONS, [array([calendar.pk])])
-        versions = [version_id for _, version_id in cursor.fetchall()]
+        # None: the calendar was removed.
+        present = cursor.fetchone()
         cursor.execute(
             with_limit(LOCK_HELD_RUNS, MAX_HELD_RUNS),
             [calendar.tenant_id, reason_of(calendar.name)],
         )
         runs = cursor.fetchall()
         rows = [
-            (run_id, _place_of(lines, calendar.pk, _at(text, calendar, versions), now))
-            for run_id, text in runs
+            (run_id, _place_of(lines, calendar.pk, text, now))
+            for run_id, text in _with_version(runs, calendar.pk, present)
         ]
         if rows:
             cursor.execute(WRITE_WAKE_TIMES, columns(rows))
@@ -165,11 +166,15 @@ def place_anew(calendar: Calendar, *, now: datetime) -> int:
     return len(rows)
 
 
-def _at(text: str, calendar: Calendar, versions: Sequence[int]) -> str:
-    """The calendars of a task, with the present version of one, if that is not removed."""
-    for version_id in versions if text else ():
-        text = replace_version(text, calendar.pk, version_id)
-    return text
+def _with_version(
+    runs: Sequence[tuple[UUID, str]], calendar_id: int, version: tuple[str, int] | None
+) -> Iterator[tuple[UUID, str]]:
+    """Give runs and the calendars of their tasks, with this version of one of these."""
+    for run_id, text in runs:
+        if text and version:
+            yield run_id, replace_version(text, calendar_id, version[1])
+        else:
+            yield run_id, text
 
 
 def _place_of(
