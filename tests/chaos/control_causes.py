@@ -24,7 +24,10 @@ MORE_CAUSES: Mapping[str, Mapping[str, frozenset[str]]] = {
     "caught": {
         "succeeded": BUSY | {"caught_up", "paused_by_user"},
         "missed": frozenset({"not_caught_up", "cut_off"}),
-        "cancelled": frozenset({"cut_off", "removed", "paused_by_user"}),
+        # It was paused again before it made up for its pause.
+        "cancelled": frozenset(
+            {"cut_off", "removed", "paused_by_user", "not_caught_up"}
+        ),
     },
     "filled": {"succeeded": BUSY},
     "bounded": {

@@ -20,6 +20,7 @@ from tasks_api.domain.why.facts import (
     Facts,
     Gap,
     RunFacts,
+    fire_time_at,
 )
 from tasks_api.domain.why.found import (
     Evidence,
@@ -87,12 +88,25 @@ def _wait_of(facts: Facts) -> Wait:
 
 
 def _stored_late(facts: Facts, wait: Wait) -> FoundCause | None:
+    # What was written after a planned fire time did not store that.
+    last = wait.since if _was_planned(facts, wait.since) else wait.until
     for phase in facts.phases:
-        is_near = wait.since - LEAD < phase.since <= wait.until
+        is_near = wait.since - LEAD < phase.since <= last
         is_written = is_near and phase.begun_by in WRITES
         if wait.is_late and is_written and _explains_most(phase.since, wait):
             return FoundCause(Cause.STORED_LATE, since=phase.since)
     return None
+
+
+def _was_planned(facts: Facts, moment: datetime) -> bool:
+    """Return whether a schedule that was in force at a moment had a fire time there."""
+    return any(
+        each.since <= moment
+        and each.has(moment)
+        and not each.is_paused
+        and fire_time_at(each.schedule, moment) is not None
+        for each in facts.phases
+    )
 
 
 def _explains_most(stored_at: datetime, wait: Wait) -> bool:

@@ -14,6 +14,7 @@ from accounts.audit import Actor
 from accounts.models import User, Via
 from tasks_api.delivery import retry
 from tasks_api.delivery.request import ClaimedRun, HttpResult
+from tasks_api.domain.calendars import CalendarChoice
 from tasks_api.domain.schedules import Interval, Once, Schedule
 from tasks_api.domain.specs import Backoff, Misfire, Overlap, Surface, TaskSpec
 from tasks_api.domain.states import RunState, Trouble
@@ -35,9 +36,14 @@ from tasks_api.storage import run_rows, schedule_changes
 from tasks_api.taking import leases
 from tasks_api.worker.record import AttemptResult, record_results
 from tests.conftest import tenant_of
+from tests.integration.support.calendars import (
+    change_calendar,
+    make_calendar,
+    task_on,
+)
 from tests.integration.support.long_work import accept_run, make_long_work
 from tests.integration.support.moves import ignore
-from tests.integration.support.reconciliation_model import MINUTE, let_pass
+from tests.integration.support.reconciliation_model import MINUTE, let_pass, settle_all
 from tests.integration.support.stored_tasks import (
     HOUR,
     SECOND,
@@ -464,6 +470,21 @@ def test_a_task_that_was_stored_too_late_is_late(user: User) -> None:
 
     assert run.task_id == task.pk
     assert cause_of(run) == (Verdict.DELIVERED, Cause.STORED_LATE)
+
+
+def test_what_is_written_after_a_fire_time_did_not_store_that(user: User) -> None:
+    make_calendar(user, "off")
+    begin = timezone.now() + MINUTE
+    task = task_on(user, Interval(begin, HOUR), CalendarChoice(exclude=("off",)))
+    let_pass(task, MINUTE + 30 * SECOND)
+    change_calendar(user, "off")
+    settle_all()
+    [run] = take_waiting()
+    end(run)
+
+    assert run.task_id == task.pk
+    verdict, cause = cause_of(run)
+    assert (verdict, cause) == (Verdict.DELIVERED, Cause.WORKERS_BUSY)
 
 
 def test_a_one_time_task_is_sent_after_a_pause(user: User) -> None:
