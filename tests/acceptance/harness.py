@@ -137,11 +137,11 @@ class Harness:
         self.redis_process = self.redis.start()
         self.redis.wait_until_ready(self.redis_process)
 
-    def manage(self, *arguments: str) -> str:
+    def manage(self, *arguments: str, **settings: str) -> str:
         done = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=self.code_root,
-            env=self.environment,
+            env=self.environment | settings,
             capture_output=True,
             check=True,
             text=True,

@@ -141,7 +141,7 @@ def test_in_transaction_mode_web_and_commands_work(
             harness.api.get(f"{url}/tasks/", timeout=10).status_code for _ in range(50)
         ]
         for command in (("migrate",), ("audit", "--tenant", "Alpha")):
-            run_command(harness, *command, **urls)
+            harness.manage(*command, **urls)
         harness.stop_process(web, signal.SIGTERM)
 
     assert set(answers) == {200}
@@ -154,20 +154,8 @@ def make_other_database(harness: Harness) -> str:
     with psycopg.connect(postgres.replace("/scheduler?", "/postgres?")) as server:
         server.autocommit = True
         server.execute("CREATE DATABASE other")
-    run_command(harness, "migrate", DATABASE_URL=other)
+    harness.manage("migrate", DATABASE_URL=other)
     return other
-
-
-def run_command(harness: Harness, *command: str, **environment: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *command],
-        cwd=ROOT,
-        env=harness.environment | environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_in_transaction_mode_a_tenant_moves(harness: Harness, tmp_path: Path) -> None:
@@ -182,7 +170,7 @@ def test_in_transaction_mode_a_tenant_moves(harness: Harness, tmp_path: Path) ->
             ("move_tenant", "Mover", "--to", other),
             ("forget_moved_tenant", "Mover", "--yes"),
         ):
-            run_command(harness, *command, **urls)
+            harness.manage(*command, **urls)
 
     with psycopg.connect(other) as session:
         moved = session.execute("SELECT name FROM accounts_tenant").fetchall()
