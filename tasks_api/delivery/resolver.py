@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
 
 import pycares
@@ -49,6 +50,9 @@ class Resolver:
         self._channel = pycares.Channel(
             timeout=FIRST_TRY_TIMEOUT, tries=MAX_TRIES, servers=servers or None
         )
+        # Who asks takes the channel's lock, then c-ares'. A callback has c-ares' already: it
+        # and a thread that asks at the same moment would wait for each other for ever.
+        self._follow_ups = ThreadPoolExecutor(1, "names")
 
     def __call__(self, host: str, report: OnResult) -> None:
         """Report addresses of both families.
@@ -59,13 +63,13 @@ class Resolver:
 
         def take_both(result: _Result, error: int | None) -> None:
             if error == errno.ARES_ENODATA:
-                self._ask(host, socket.AF_INET, take_ipv4)
+                self._follow_ups.submit(self._ask, host, socket.AF_INET, take_ipv4)
             else:
                 report(_read_answer(result, error))
 
         def take_ipv4(result: _Result, error: int | None) -> None:
             if error == errno.ARES_ENODATA:
-                self._ask(host, socket.AF_INET6, take_ipv6)
+                self._follow_ups.submit(self._ask, host, socket.AF_INET6, take_ipv6)
             else:
                 report(_read_answer(result, error))
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from tasks_api.delivery.lookup_queue import MAX_PER_DOMAIN, MAX_PER_TENANT
 from tasks_api.delivery.request import HttpResult, Request
-from tasks_api.delivery.resolver import Resolver
+from tasks_api.delivery.resolver import LookupResult, Resolver, Unresolved
 from tasks_api.delivery.transfers import HOST_NOT_FOUND
 from tasks_api.delivery.transport import Transport, TransportOptions
 from tasks_api.domain.states import Trouble
@@ -178,6 +180,25 @@ def test_a_name_without_addresses_and_one_whose_server_fails_are_failures(
     send_request(transport, GOOD, "broken.test")
 
     assert all(map(found_no_address, outcomes.wait_for(2).values()))
+
+
+def test_names_without_addresses_never_stop_the_resolver(
+    name_server: NameServer,
+) -> None:
+    names = [f"mail{number}.test" for number in range(5_000)]
+    for name in names:
+        name_server.knows(name)
+    resolve = Resolver([name_server.address])
+    found: SimpleQueue[LookupResult] = SimpleQueue()
+
+    def ask() -> None:
+        for name in names:
+            resolve(name, found.put)
+
+    # A daemon, so that one that is stuck does not hold up the end of the tests.
+    threading.Thread(target=ask, daemon=True).start()
+
+    assert {found.get(timeout=20) for _ in names} == {Unresolved.MISSING}
 
 
 def test_a_name_exists_though_one_of_its_two_questions_failed(
