@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 ABORT_TIMEOUT = 1.0
 # Seconds between two looks for hosts that hold up others.
 CROWD_CHECK_INTERVAL = 1.0
+# Seconds between two turns of a thread that has nothing to do.
+MAX_TURN_WAIT = 5.0
 # Addresses that have waited longer for their turn are looked up again.
 MAX_ADDRESS_AGE = 30.0
 
@@ -100,6 +102,8 @@ class Transport(Generic[Key]):
             tenant_limit=options.tenant_limit,
         )
         self._crowd_check_at = 0.0
+        # By the monotonic clock: when the thread was last at work.
+        self.active_at = time.monotonic()
         self._addresses = AddressCache(
             options.resolve or Resolver(),
             patience=options.lookup_timeout,
@@ -162,6 +166,7 @@ class Transport(Generic[Key]):
             self._end()
 
     def _turn(self) -> None:
+        self.active_at = time.monotonic()
         self._multi.wait(self._patience)
         for transfer, end in self._multi.pop_ended():
             self._complete(transfer, end)
@@ -175,20 +180,20 @@ class Transport(Generic[Key]):
             self._begin(begun)
         self._multi.kick()
 
-    def _patience(self) -> float | None:
-        """How long nothing needs doing here; None is until a socket or a thread wakes us."""
+    def _patience(self) -> float:
+        """How long nothing needs doing here, unless a socket or a thread wakes us."""
         if self._inbox or self._cancellations:
             return 0.0
         now = time.monotonic()
         waits = [
+            MAX_TURN_WAIT,
             self._multi.patience(),
             self._addresses.patience(),
             self._crowd_check_at - now if self._queues.waiting else None,
             self._early[0][0] - now if self._early else None,
             None if self._stop_at is None else self._stop_at - now,
         ]
-        known = [wait for wait in waits if wait is not None]
-        return max(0.0, min(known)) if known else None
+        return max(0.0, min(wait for wait in waits if wait is not None))
 
     def _read_inbox(self) -> None:
         while self._inbox:

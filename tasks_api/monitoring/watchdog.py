@@ -31,13 +31,14 @@ class WorkerVitals(NamedTuple):
     overdue: float
     rang_at: float
     looked_at: float
+    sent_at: float
     recorded_at: float
     # Without the database the worker should not take messages.
     is_cut_off: bool = False
 
 
 class WorkerWatchdog:
-    """Notices that a worker has stopped recording, looking or consuming."""
+    """Notices that a worker has stopped recording, sending, looking or consuming."""
 
     def __init__(self, vitals: Callable[[], WorkerVitals]) -> None:
         self._vitals = vitals
@@ -62,6 +63,9 @@ class WorkerWatchdog:
         )
         if now - vitals.recorded_at > patience:
             return f"Nothing was recorded for {now - vitals.recorded_at:.0f} seconds."
+        if now - vitals.sent_at > patience:
+            silence = now - vitals.sent_at
+            return f"The transport has done nothing for {silence:.0f} seconds."
         unseen = min(vitals.overdue, now - vitals.looked_at)
         if unseen > patience:
             return f"It has not looked for what is due for {unseen:.0f} seconds."

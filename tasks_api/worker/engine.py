@@ -117,7 +117,9 @@ class Engine:
 
     def vitals(self) -> WorkerVitals:
         return self._workload.vitals(
-            looked_at=self._taker.active_at, recorded_at=self._recorder.active_at
+            looked_at=self._taker.active_at,
+            sent_at=self._transport.active_at,
+            recorded_at=self._recorder.active_at,
         )
 
     def _cancel(self, cancelled: Mapping[UUID, str]) -> None:

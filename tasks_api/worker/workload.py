@@ -61,7 +61,9 @@ class Workload:
             self.is_stopping = True
             self._changed.notify_all()
 
-    def vitals(self, *, looked_at: float, recorded_at: float) -> WorkerVitals:
+    def vitals(
+        self, *, looked_at: float, sent_at: float, recorded_at: float
+    ) -> WorkerVitals:
         with self._changed:
             wait = self._seconds_to_wait()
             return WorkerVitals(
@@ -69,6 +71,7 @@ class Workload:
                 overdue=0.0 if wait is None else max(0.0, -wait),
                 rang_at=self._rang_at,
                 looked_at=looked_at,
+                sent_at=sent_at,
                 recorded_at=recorded_at,
                 is_cut_off=self._contact.is_cut_off,
             )

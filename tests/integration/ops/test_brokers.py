@@ -117,7 +117,7 @@ def test_a_worker_starts_without_bells_and_says_why(
 
 
 def test_a_worker_answers_its_probes(server: redis.Redis) -> None:
-    idle = WorkerVitals(0, 0.0, 0.0, 0.0, 1e12)
+    idle = WorkerVitals(0, 0.0, 0.0, 0.0, 1e12, 1e12)
     watch = WorkerWatchdog(lambda: idle)
     make_full(server)
 

@@ -17,12 +17,15 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.models import User
+from tasks_api.delivery.transport import Transport, TransportOptions
 from tasks_api.domain.schedules import Once
 from tasks_api.monitoring import exporter
 from tasks_api.monitoring.watchdog import BeatWatchdog, WorkerVitals, WorkerWatchdog
 from tasks_api.worker.engine import Engine
+from tests.acceptance.harness import eventually
+from tests.integration.conftest import ResultLog
 from tests.integration.support.stored_tasks import store_task
-from tests.integration.support.transport_doubles import Gate, RawServer
+from tests.integration.support.transport_doubles import Gate, Outcomes, RawServer
 from tests.receiver import Receiver
 
 LONG_AGO = 100.0
@@ -116,7 +119,12 @@ def test_web_passes_while_it_answers(
 def vitals(**changes: Any) -> WorkerVitals:
     now = time.monotonic()
     sound = WorkerVitals(
-        held=0, overdue=0.0, rang_at=now, looked_at=now, recorded_at=now
+        held=0,
+        overdue=0.0,
+        rang_at=now,
+        looked_at=now,
+        sent_at=now,
+        recorded_at=now,
     )
     return sound._replace(**changes)
 
@@ -136,6 +144,12 @@ def test_a_worker_whose_recorder_has_stopped_is_not_well() -> None:
     assert watch.problem() == "Nothing was recorded for 100 seconds."
 
 
+def test_a_worker_whose_transport_has_stopped_is_not_well() -> None:
+    watch = WorkerWatchdog(lambda: vitals(sent_at=time.monotonic() - LONG_AGO))
+
+    assert watch.problem() == "The transport has done nothing for 100 seconds."
+
+
 def test_a_worker_that_does_not_look_for_what_is_due_is_not_well() -> None:
     found = vitals(overdue=90.0, looked_at=time.monotonic() - LONG_AGO)
 
@@ -153,7 +167,8 @@ def test_a_worker_that_leaves_messages_lying_is_not_well(
     settings: LazySettings,
 ) -> None:
     settings.PROBE_PATIENCE = 0.0
-    found = vitals(recorded_at=time.monotonic() + LONG_AGO)
+    later = time.monotonic() + LONG_AGO
+    found = vitals(sent_at=later, recorded_at=later)
     watch = WorkerWatchdog(lambda: found)
 
     watch.compare(3)
@@ -168,7 +183,8 @@ def test_a_worker_that_is_cut_off_or_takes_messages_is_well(
     settings: LazySettings, change: dict[str, Any]
 ) -> None:
     settings.PROBE_PATIENCE = 0.0
-    found = [vitals(recorded_at=time.monotonic() + LONG_AGO)]
+    later = time.monotonic() + LONG_AGO
+    found = [vitals(sent_at=later, recorded_at=later)]
     watch = WorkerWatchdog(lambda: found[-1])
     found.append(found[0]._replace(**change))
 
@@ -198,6 +214,32 @@ def test_an_engine_tells_what_it_has_in_hand(engine: Engine) -> None:
     after = engine.vitals()
     assert after.rang_at > before.rang_at
     assert after.held == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_engine_tells_when_it_sent(
+    engine: Engine, user: User, target: Receiver, recorded: ResultLog
+) -> None:
+    before = time.monotonic()
+    store_task(user, Once(timezone.now()), target.url)
+
+    engine.ring()
+    recorded.wait_for(1)
+
+    assert engine.vitals().sent_at > before
+
+
+def test_a_transport_without_requests_is_well(
+    outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks_api.delivery.transport.MAX_TURN_WAIT", 0.01)
+    options = TransportOptions[str](allow_private=True)
+    transport = Transport(outcomes, options)
+    transport.start()
+    before = time.monotonic()
+
+    eventually(lambda: transport.active_at > before)
+    transport.close(grace=0)
 
 
 @pytest.mark.django_db(transaction=True)
