@@ -27,6 +27,7 @@ from tasks_api.moving.errors import MoveRefused
 from tasks_api.moving.parts import PLAN, TASK, TENANT, tables_of_tenants
 from tasks_api.moving.sources import Schema, Source, Traveller
 from tasks_api.moving.statements import LET_MOVE
+from tasks_api.services import rollups
 from tasks_api.storage import partitions
 
 Report = Callable[[str], object]
@@ -134,6 +135,7 @@ def arrive(source: Source, report: Report, before_commit: Callable[[], object]) 
             _store(source)
             _verify(source, totals)
             report("verified")
+            rollups.reopen_late_hours(source.traveller.tenant_id)
             before_commit()
             if not source.stays_frozen:
                 note_arrival(source.traveller)

@@ -272,6 +272,19 @@ FIND_LATE_HOURS = f"""
         AND NOT EXISTS (
             SELECT FROM tasks_api_laterun late WHERE late.task_id = task.id)
 """
+# Has such hours of a tenant that came from another database counted again: the search there
+# may not have found them yet. It had found all those that ended before the last closed hour.
+REOPEN_LATE_HOURS = f"""
+    INSERT INTO tasks_api_reopenedhours (tenant_id, since, until)
+    SELECT DISTINCT progress.tenant_id, {hour_of("task.at")}, {hour_of("task.at")}
+    FROM tasks_api_rollupprogress progress JOIN (
+        SELECT tenant_id, ended_at, coalesce(once_at, last_fire_at) AS at
+        FROM tasks_api_task
+        WHERE {IS_ENDED_LATE} AND surface <> 'notices' AND tenant_id = %(tenant)s
+    ) task ON task.tenant_id = progress.tenant_id
+    WHERE task.ended_at >= progress.closed_until
+        AND task.at >= progress.closed_from AND task.at < progress.closed_until
+"""
 # Begins the search for these tasks, where the release before has left off.
 BEGIN_SEARCH = """
     INSERT INTO tasks_api_rollupsearch (id, ended_until)

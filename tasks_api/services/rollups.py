@@ -246,6 +246,11 @@ def _recount_late_hours(now: datetime) -> None:
     _execute(statements.ADVANCE_SEARCH, {"now": now})
 
 
+def reopen_late_hours(tenant_id: int) -> None:
+    """Have hours of a tenant counted again that another database may not have seen."""
+    _execute(statements.REOPEN_LATE_HOURS, {"tenant": tenant_id})
+
+
 def recount_hours(tenant_id: int, hours: Collection[datetime]) -> bool:
     """Count the runs of closed hours again; False if another process is at work."""
     return _in_snapshot(tenant_id, lambda: _recount_hours(tenant_id, hours))
