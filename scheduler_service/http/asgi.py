@@ -90,7 +90,11 @@ class BufferedApplication:
     ) -> WSGIResponse:
         find_limit = partial(self._in_thread, self._max_body_bytes, environ)
         async with self._bodies.read(
-            receive, announced=announced, find_limit=find_limit
+            receive,
+            announced=announced,
+            find_limit=find_limit,
+            # For a status of 100 (RFC 9110, section 10.1.1).
+            waits_to_send="HTTP_EXPECT" in environ,
         ) as body:
             # Of a body that is too large not all is read, and the view must notice it.
             environ["CONTENT_LENGTH"] = str(max(announced, body.size))

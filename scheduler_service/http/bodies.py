@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +13,11 @@ MIN_BYTES_PER_SECOND = 256 * 1024
 # Bodies that a process receives at once. An honest one arrives within milliseconds, so
 # the oldest is given up first.
 MAX_ARRIVING = 256
+# Of a body that is too large, so many bytes more are read and thrown away, for at most so
+# many seconds, and while each part arrives within so many.
+MAX_DISCARDED = 16 * 1024 * 1024
+DISCARD_TIMEOUT = 10.0
+DISCARD_PAUSE = 1.0
 # Seconds that a large body waits for another one, and the Retry-After of its refusal.
 LARGE_BODY_TIMEOUT = 20.0
 RETRY_AFTER = 10
@@ -90,10 +95,12 @@ class BodyReader:
         *,
         announced: int,
         find_limit: Callable[[], Awaitable[int]],
+        waits_to_send: bool = False,
     ) -> AsyncIterator[RequestBody]:
         """A body, or the first part of one that is too large, which the caller must check.
 
-        `find_limit()` returns the bytes allowed; it is called for large bodies only.
+        `find_limit()` returns the bytes allowed; it is called for large bodies only. A
+        client that `waits_to_send` its body until that is read need not send all of it.
         Raises RequestRefused and ClientDisconnected.
         """
         body = RequestBody()
@@ -105,6 +112,8 @@ class BodyReader:
         limit = await find_limit()
         if max(announced, body.size) > limit or limit <= self.small:
             yield body
+            if not waits_to_send and announced - body.size <= MAX_DISCARDED:
+                await _discard_rest(receive)
             return
         async with self._alone():
             await self._fill(body, receive, limit)
@@ -172,6 +181,20 @@ class BodyReader:
                 missing -= other.size
         if missing > 0:
             raise RequestRefused(503, TOO_MANY, RETRY_AFTER)
+
+
+async def _discard_rest(receive: Receive) -> None:
+    """Read on, because many a client reads the answer only after it has sent its body.
+
+    If we closed the connection first, the answer would be lost (RFC 9112, section 9.6).
+    """
+    size, more = 0, True
+    with suppress(TimeoutError, ClientDisconnected):
+        async with asyncio.timeout(DISCARD_TIMEOUT):
+            while more and size <= MAX_DISCARDED:
+                async with asyncio.timeout(DISCARD_PAUSE):
+                    chunk, more = await _next(receive)
+                size += len(chunk)
 
 
 async def _next(receive: Receive) -> tuple[bytes, bool]:

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psutil
 import pytest
@@ -45,8 +45,8 @@ def web(harness: Harness) -> subprocess.Popen[bytes]:
 def open_connection(harness: Harness) -> Iterator[http.client.HTTPConnection]:
     connection = http.client.HTTPConnection("127.0.0.1", harness.port, timeout=20)
     connection.connect()
-    yield connection
-    connection.close()
+    with closing(connection):
+        yield connection
 
 
 def send_all_but_last_byte(
@@ -123,10 +123,11 @@ def test_a_body_may_come_in_chunks_and_head_has_none(
 
 
 @pytest.mark.parametrize("in_chunks", [False, True])
-def test_a_body_that_is_too_large_is_refused(
-    harness: Harness, web: subprocess.Popen[bytes], in_chunks: bool
+@pytest.mark.parametrize("size", [2_000_000, 12_000_000])
+def test_a_client_that_sends_a_body_that_is_too_large_reads_why_it_is_refused(
+    harness: Harness, web: subprocess.Popen[bytes], size: int, in_chunks: bool
 ) -> None:
-    body = json.dumps({"url": "x" * 2_000_000}).encode()
+    body = json.dumps({"url": "x" * size}).encode()
 
     with open_connection(harness) as connection:
         headers = {"Authorization": str(harness.api.headers["Authorization"])}
