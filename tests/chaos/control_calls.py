@@ -114,6 +114,12 @@ class CalendarHistory:
             if call.sent_at * 1000 <= moment_ms and not is_replaced:
                 yield call
 
+    def changed_between(self, since: float, until: float) -> bool:
+        """Whether a version may have come while a fire time of `since` was not taken."""
+        return any(
+            call.sent_at <= until and call.answered_at >= since for call in self._calls
+        )
+
     def must_hold_until(self, moment_ms: float) -> float:
         """The first moment from this one on at which it may not cover any more."""
         edges = {moment_ms}

@@ -3,7 +3,8 @@
 Web, beats and workers of both releases share the tasks. So a task asks only for what both
 know, as docs/how-to/upgrading.md tells users; a client that asks for more has no tasks in
 the round. The checker asks "why" and for accounts at the web of this release alone, since
-it is the answers of this release that it judges.
+it is the answers of this release that it judges. And a beat of the release before holds
+nothing back that tasks make up for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from tests.chaos.calendar_clients import CalendarClient
 from tests.chaos.clients import ChaosClient
+from tests.chaos.control_calls import CalendarHistory
+from tests.chaos.evidence import Evidence, RunRecord
 from tests.chaos.lane_clients import LaneClient
 from tests.chaos.schedule_clients import (
     BackfillClient,
@@ -44,3 +47,16 @@ def known_to(code: Path, clients: Sequence[ChaosClient]) -> list[ChaosClient]:
         for client in clients
         if (code / CAME_WITH.get(type(client), "manage.py")).exists()
     ]
+
+
+def may_go_in_a_hold(
+    evidence: Evidence, run: RunRecord, history: CalendarHistory
+) -> bool:
+    """Whether the release before may have made this run of a task that a calendar holds.
+
+    It makes those of fire times that were due when the calendar got a new version.
+    """
+    is_mixed = bool(evidence.runs_by_release)
+    return is_mixed and history.changed_between(
+        run.scheduled_ms / 1000, run.first_claim
+    )

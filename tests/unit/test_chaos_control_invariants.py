@@ -124,6 +124,26 @@ def test_a_held_run_goes_after_the_hold_and_in_order() -> None:
     assert "held runs went in another order" not in dated("hold", *in_order)
 
 
+def test_the_release_before_may_send_in_a_hold_what_was_due_at_a_version() -> None:
+    first, second, third, last = ALL
+    late = delayed(second, 14.6)._replace(reason="")
+    create = replace(CREATE, calendar="off", calendar_use="hold")
+    evidence = seen([first, late, delayed(third, 19.6), last], calls=(create,))
+    version = replace(SPAN, sent_at=13.9, answered_at=14.5)
+    after = replace(SPAN, sent_at=15.0, answered_at=15.1)
+
+    def found(*versions: CalendarCall, **more: Any) -> bool:
+        control = ControlCalls(calendars=[SPAN, *versions])
+        round_seen = replace(evidence, control=control, **more)
+        return "a run was sent while it was held" in rules(round_seen)
+
+    mixed = {"runs_by_release": {"this release": 3, "the release before": 1}}
+    assert not found(version, **mixed)
+    assert found(version)
+    assert found(after, **mixed)
+    assert found(**mixed)
+
+
 def test_a_version_may_count_from_its_request_on() -> None:
     free = CalendarCall("off", 15.0, 16.0, 200, ())
     history = CalendarHistory([SPAN, free])
