@@ -81,7 +81,10 @@ def test_a_form_that_is_saved_as_it_was_shown_keeps_the_credentials(
     after = Tenant.objects.get(pk=alpha.pk)
     client.post(
         page,
-        {**form, "callback_url": URL_WITH_CREDENTIALS.replace(PASSWORD_MARK, "n3w")},
+        {
+            **form,
+            "callback_url": URL_WITH_CREDENTIALS.replace(PASSWORD_MARK, "n3w-secret"),
+        },
     )
     changed = Tenant.objects.get(pk=alpha.pk)
 
@@ -91,9 +94,9 @@ def test_a_form_that_is_saved_as_it_was_shown_keeps_the_credentials(
         getattr(before, name) for name in URLS
     ]
     assert encryption.open_url(changed.callback_url) == URL_WITH_CREDENTIALS.replace(
-        PASSWORD_MARK, "n3w"
+        PASSWORD_MARK, "n3w-secret"
     )
-    assert "n3w" not in all_rows_as_text()
+    assert "n3w-secret" not in all_rows_as_text()
     entry = AuditEntry.objects.filter(action="tenant.change").order_by("-id")[0]
     assert entry.changes is not None
     assert entry.changes["callback_url"] == [URL_AS_SHOWN, URL_AS_SHOWN]

@@ -66,12 +66,12 @@ def test_an_object_that_is_gone_has_its_id(admin: Client, alpha: Tenant) -> None
 
 
 def test_many_objects_are_counted(admin: Client, alpha: Tenant) -> None:
-    audit.record(alpha.pk, "task.pause", [f"id{n}" for n in range(9)])
+    audit.record(alpha.pk, "task.pause", [f"task-{n}" for n in range(9)])
 
     page = read(admin)
 
-    assert "id4" in page
-    assert "id5" not in page
+    assert "task-4" in page
+    assert "task-5" not in page
     assert "and 4 more" in page
 
 

@@ -57,7 +57,7 @@ def test_the_form_offers_the_lanes_of_the_tenant(
 
     assert '<option value="crm">crm: 20 a second, 5 at once</option>' in page
     assert '<option value="" selected>' in page
-    assert "erp" not in page
+    assert "erp-of-beta" not in page
 
 
 def test_a_task_is_stored_in_its_lane_and_edited_there(
