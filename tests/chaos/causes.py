@@ -18,6 +18,7 @@ from tests.chaos.evidence import (
     RunRecord,
     Violation,
 )
+from tests.chaos.release_gaps import more_causes_of
 
 # Who is delivered later than this is asked about.
 ON_TIME = 2.0
@@ -87,6 +88,7 @@ def check_causes(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("why says another verdict", run.mark, detail)
         else:
             allowed = _allowed(run, evidence) | more_causes(run.mark, run.state)
+            allowed |= more_causes_of(evidence, run)
             if answer.code not in allowed:
                 text = f"not of {sorted(allowed)}: {detail}"
                 yield Violation("why names another cause", run.mark, text)

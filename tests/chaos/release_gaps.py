@@ -3,8 +3,9 @@
 Web, beats and workers of both releases share the tasks. So a task asks only for what both
 know, as docs/how-to/upgrading.md tells users; a client that asks for more has no tasks in
 the round. The checker asks "why" and for accounts at the web of this release alone, since
-it is the answers of this release that it judges. And a beat of the release before holds
-nothing back that tasks make up for.
+it is the answers of this release that it judges. And a beat of the release before that
+makes the run of what was due at a new version of a calendar takes it for that of a pause:
+it holds nothing back, and gives the reasons of a pause.
 """
 
 from __future__ import annotations
@@ -49,13 +50,20 @@ def known_to(code: Path, clients: Sequence[ChaosClient]) -> list[ChaosClient]:
     ]
 
 
+# The cause that follows from such a reason.
+PAUSE_CAUSE = "not_caught_up"
+
+
+def more_causes_of(evidence: Evidence, run: RunRecord) -> set[str]:
+    """What "why" may say besides of a run that the release before may have made."""
+    is_dated = run.mark.startswith(CalendarClient.kind)
+    return {PAUSE_CAUSE} if evidence.runs_by_release and is_dated else set()
+
+
 def may_go_in_a_hold(
     evidence: Evidence, run: RunRecord, history: CalendarHistory
 ) -> bool:
-    """Whether the release before may have made this run of a task that a calendar holds.
-
-    It makes those of fire times that were due when the calendar got a new version.
-    """
+    """Whether the release before may have made this run of a task that a calendar holds."""
     is_mixed = bool(evidence.runs_by_release)
     return is_mixed and history.changed_between(
         run.scheduled_ms / 1000, run.first_claim

@@ -203,6 +203,20 @@ def test_what_was_cancelled_has_the_cause_of_its_call(verb: str, right: str) -> 
         assert len(list(check_causes(evidence))) == violations
 
 
+def test_the_release_before_takes_what_a_version_cut_off_for_a_pause() -> None:
+    mark = "dated1-1"
+    created = replace(CREATED, mark=mark, calendar="off", calendar_use="hold")
+    stop = ClientCall(verb="pause", **CALL | {"mark": mark})
+    run = make_run("cancelled", mark=mark)
+    evidence = make_evidence(
+        run, "not_caught_up", verdict="did_not_fire", calls=(created, stop)
+    )
+    mixed = replace(evidence, runs_by_release={"the release before": 1})
+
+    assert len(list(check_causes(evidence))) == 1
+    assert list(check_causes(mixed)) == []
+
+
 def test_a_failure_has_the_cause_of_its_target() -> None:
     run = make_run("failed")
 
