@@ -165,6 +165,9 @@ def _causes_of_lateness(run: RunRecord, evidence: Evidence) -> set[str]:
     ):
         return seen & {"worker_lost", "retrying"}
     faults = evidence.faults
+    if was_taken_on_time and _was_frozen_in_hand(faults, at, first):
+        # Its worker knows of no delay but what looks like the target's.
+        seen |= {"delivered"}
     # A fault may outlast the outage: what was taken on time waited for something else.
     if not was_taken_on_time:
         # Where both were away, either may be named.
@@ -173,6 +176,15 @@ def _causes_of_lateness(run: RunRecord, evidence: Evidence) -> set[str]:
         if _is_outage(_times(faults, {"postgres"}), at, first):
             return seen | {"database_away"}
     return seen | BUSY | _causes_nearby(_faults_near(faults, at, last))
+
+
+def _was_frozen_in_hand(faults: Iterable[Fault], at: float, first: float) -> bool:
+    """Whether a worker was frozen for nearly all of the time until a request arrived."""
+    return any(
+        _is_outage([(fault.began_at, fault.repaired_at)], at, first)
+        for fault in faults
+        if fault.kind == "worker: SIGSTOP"
+    )
 
 
 def _causes_seen(run: RunRecord, evidence: Evidence, until: float) -> set[str]:

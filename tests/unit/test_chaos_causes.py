@@ -203,6 +203,23 @@ def test_what_was_cancelled_has_the_cause_of_its_call(verb: str, right: str) -> 
         assert len(list(check_causes(evidence))) == violations
 
 
+@pytest.mark.parametrize(
+    ("claimed", "kind", "violations"),
+    [
+        (0.2, "worker: SIGSTOP", 0),
+        (0.2, "worker: kill -9", 1),
+        (5.0, "worker: SIGSTOP", 1),
+    ],
+)
+def test_a_worker_that_was_frozen_with_a_request_knows_of_no_delay(
+    claimed: float, kind: str, violations: int
+) -> None:
+    run = make_run(sent=claimed)
+    evidence = make_evidence(run, "delivered", faults=(fault(kind, "worker-1"),))
+
+    assert len(list(check_causes(evidence))) == violations
+
+
 def test_the_release_before_takes_what_a_version_cut_off_for_a_pause() -> None:
     mark = "dated1-1"
     created = replace(CREATED, mark=mark, calendar="off", calendar_use="hold")
