@@ -150,12 +150,17 @@ def _find_spread(
         wider = change._replace(new=_widened(change.new, seconds))
         return _judge(wider, capacity, moments).fits
 
-    # A moment alone needs at least this much.
-    needed = max(
-        floor(each.size / capacity.rate - _ONE_SECOND) + 1 for each in change.new
-    )
+    needed = max(_needed_window(each, capacity) for each in change.new)
     given = min(each.window for each in change.new)
     return _search(fits, max(given + 1, min(needed, longest)), longest)
+
+
+def _needed_window(load: Load, capacity: Capacity) -> int:
+    """Return the window that a load needs without all others; 0 if it needs no other."""
+    seconds = load.size / capacity.rate
+    if seconds - max(load.window, capacity.patience) < _ONE_SECOND:
+        return 0
+    return floor(seconds - _ONE_SECOND) + 1
 
 
 def _search(fits: Callable[[int], bool], first: int, longest: int) -> int | None:
