@@ -108,20 +108,15 @@ class SplitHarness:
         return steps
 
     def kill_split_at(self, step: str, *options: str) -> None:
-        """Split the cell, and kill the command when it reports a step."""
-        process = self._start(*options)
-        assert process.stderr is not None
-        seen = []
-        for line in process.stderr:
-            seen.append(line)
-            if line.startswith(step):
-                process.send_signal(signal.SIGKILL)
-                break
-        process.communicate()
-        assert seen[-1].startswith(step), seen
+        """Split the cell by a command that is killed when it reports a step."""
+        process = self._start(*options, program=("-m", "tests.killed_command", step))
+        _, seen = process.communicate()
+        assert process.returncode == -signal.SIGKILL, seen
 
-    def _start(self, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "manage.py", "split_cell", "new", "--to"]
+    def _start(
+        self, *options: str, program: Sequence[str] = ("manage.py",)
+    ) -> subprocess.Popen[str]:
+        command = [sys.executable, *program, "split_cell", "new", "--to"]
         return subprocess.Popen(
             [*command, self.new.postgres.url, *options],
             cwd=ROOT,

@@ -7,9 +7,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.http import urlencode
 
@@ -24,6 +22,7 @@ from tests.integration.support.pull_messages import (
     new_message,
     store_messages,
 )
+from tests.integration.support.statements import captured_statements
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -172,7 +171,7 @@ def test_a_page_takes_as_many_statements_for_many_queues_as_for_one(
     browser = browser_of(user)
 
     def count(path: str) -> int:
-        with CaptureQueriesContext(connection) as seen:
+        with captured_statements() as seen:
             read(browser, path)
         return len(seen)
 

@@ -7,9 +7,7 @@ from datetime import timedelta
 from html import unescape
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Tenant, User, Via
@@ -21,6 +19,7 @@ from tests.integration.support.believable_runs import (
     store_live_run,
 )
 from tests.integration.support.logins import browser_of
+from tests.integration.support.statements import captured_statements
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -157,7 +156,7 @@ def test_a_page_takes_as_many_statements_for_many_runs_as_for_one(user: User) ->
     browser = browser_of(user)
 
     def count() -> int:
-        with CaptureQueriesContext(connection) as seen:
+        with captured_statements() as seen:
             listed(browser)
         return len(seen)
 
@@ -177,7 +176,7 @@ def test_a_poll_is_answered_only_when_something_has_changed(user: User) -> None:
     [seen] = VERSION.findall(read(browser, "/app/runs/"))
     headers = {"HX-Request": "true", "If-None-Match": f'"{seen}"'}
 
-    with CaptureQueriesContext(connection) as statements:
+    with captured_statements() as statements:
         same = browser.get("/app/runs/", headers=headers)
     Run.objects.filter(pk=run.pk).update(state=RunState.OPEN, lease=None)
     changed = browser.get("/app/runs/", headers=headers)

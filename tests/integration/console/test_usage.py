@@ -10,9 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import services
@@ -26,6 +24,7 @@ from tasks_api.services.runs import RunFilter, list_runs
 from tasks_api.storage import day_counts
 from tests.conftest import ClientFor, MakeTask, tenant_of
 from tests.integration.support.notices import claim_runs
+from tests.integration.support.statements import captured_statements
 from tests.integration.support.stored_runs import hourly_task, store_run
 
 pytestmark = pytest.mark.django_db
@@ -130,13 +129,13 @@ def test_the_page_costs_the_same_with_many_runs(
     browser: Client, user: User, make_task: MakeTask
 ) -> None:
     store_run(hourly_task(user))
-    with CaptureQueriesContext(connection) as few:
+    with captured_statements() as few:
         browser.get(USAGE)
     task = hourly_task(user)
     for number in range(40):
         make_task()
         store_run(task, ago=number * 60 + 2)
-    with CaptureQueriesContext(connection) as many:
+    with captured_statements() as many:
         page = browser.get(USAGE)
 
     assert b"<strong>41</strong> runs" in page.content
@@ -279,11 +278,11 @@ def test_tokens_cost_the_same_however_many_there_are(
     browser: Client, user: User
 ) -> None:
     bounded_token(user, runs_per_day=5, tasks=5)
-    with CaptureQueriesContext(connection) as few:
+    with captured_statements() as few:
         browser.get(USAGE)
     for number in range(8):
         bounded_token(user, f"agent {number}", runs_per_day=5, tasks=5)
-    with CaptureQueriesContext(connection) as many:
+    with captured_statements() as many:
         page = browser.get(USAGE)
 
     assert b"agent 7" in page.content

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -57,10 +57,12 @@ def command_environment() -> dict[str, str]:
     }
 
 
-def start_move(tenant: Tenant, to: str) -> subprocess.Popen[str]:
+def start_move(
+    tenant: Tenant, to: str, *, program: Sequence[str] = ("manage.py",)
+) -> subprocess.Popen[str]:
     """Move a tenant in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "manage.py", "move_tenant", tenant.name, "--to", to],
+        [sys.executable, *program, "move_tenant", tenant.name, "--to", to],
         cwd=ROOT,
         env=command_environment(),
         stdout=subprocess.DEVNULL,
@@ -80,11 +82,10 @@ def wait_for_step(process: subprocess.Popen[str], step: str) -> None:
 
 
 def move_and_kill(tenant: Tenant, to: str, step: str) -> None:
-    """Move a tenant in a process of its own, and kill it when it reports a step."""
-    process = start_move(tenant, to)
-    wait_for_step(process, step)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    """Move a tenant in a process of its own that is killed when it reports a step."""
+    process = start_move(tenant, to, program=("-m", "tests.killed_command", step))
+    _, seen = process.communicate()
+    assert process.returncode == -signal.SIGKILL, seen
 
 
 class TenantState(NamedTuple):
