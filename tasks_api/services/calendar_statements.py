@@ -36,7 +36,7 @@ LOCK_HELD_RUNS = """
     FROM tasks_api_run_live run JOIN tasks_api_task task ON task.id = run.task_id
     WHERE run.tenant_id = %s AND run.state = 'pending' AND NOT run.is_next
         AND run.reason = %s
-    ORDER BY run.wake_at, run.scheduled_for, run.id LIMIT {limit}
+    ORDER BY run.scheduled_for, run.wake_at, run.id LIMIT {limit}
     FOR NO KEY UPDATE OF run SKIP LOCKED
 """
 WRITE_WAKE_TIMES = """

@@ -188,6 +188,21 @@ def test_a_new_version_without_the_hold_lets_runs_go_from_now_on(user: User) -> 
     assert [run.run_id for run in take_waiting()] == [runs[0].pk]
 
 
+def test_a_new_version_gives_places_by_fire_times(user: User) -> None:
+    first, second, third = hold_runs(user, 3)
+    # As after workers that took them at the same time, one quicker than the other.
+    Run.objects.filter(pk=first.pk).update(
+        wake_at=third.wake_at, scheduled_for=first.scheduled_for - SECOND
+    )
+    Run.objects.filter(pk=third.pk).update(wake_at=first.wake_at)
+
+    change_calendar(user, "freeze")
+
+    again = list(Run.objects.order_by("wake_at").values_list("pk", flat=True))
+    assert again[0] == first.pk
+    assert set(again[1:]) == {second.pk, third.pk}
+
+
 def test_held_runs_that_nobody_took_for_an_hour_still_go_at_the_pace(
     user: User,
 ) -> None:
