@@ -57,7 +57,7 @@ class MultiHandle:
         self._active[curl] = transfer
         self._multi.add_handle(curl)
 
-    def wait(self, patience: Callable[[], float | None]) -> None:
+    def wait(self, patience: Callable[[], float]) -> None:
         """Wait for sockets as long as `patience` says, and let libcurl use them."""
         ready = self._sockets.wait(patience)
         self._return_lost_time()

@@ -32,7 +32,7 @@ class SocketSelector:
             with suppress(OSError):
                 self._wake_sender.send(b"\0")
 
-    def wait(self, patience: Callable[[], float | None]) -> list[tuple[int, int]]:
+    def wait(self, patience: Callable[[], float]) -> list[tuple[int, int]]:
         """The sockets that are ready, each with what it is ready for."""
         for fd in self._idle:
             del self._watched[fd]

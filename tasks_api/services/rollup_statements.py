@@ -258,13 +258,16 @@ ADVANCE_REOPENED_HOURS = """
 IS_ENDED_LATE = f"""
     is_one_off AND ended_at - coalesce(once_at, last_fire_at) > '{MIN_LATENESS}'::interval
 """
+_LATE_TASKS = f"""
+    SELECT id, tenant_id, ended_at, coalesce(once_at, last_fire_at) AS at
+    FROM tasks_api_task WHERE {IS_ENDED_LATE} AND surface <> 'notices'
+"""
 # Finds closed hours with runs that were made after they were closed: those of one-time
 # tasks whose moment had passed when somebody created or resumed them.
 FIND_LATE_HOURS = f"""
     SELECT DISTINCT progress.tenant_id, {hour_of("task.at")} AS hour
     FROM (
-        SELECT id, tenant_id, coalesce(once_at, last_fire_at) AS at FROM tasks_api_task
-        WHERE {IS_ENDED_LATE} AND surface <> 'notices'
+        {_LATE_TASKS}
             AND ended_at >= (
                 SELECT ended_until FROM tasks_api_rollupsearch) - '30 seconds'::interval
     ) task JOIN tasks_api_rollupprogress progress ON progress.tenant_id = task.tenant_id
@@ -278,9 +281,7 @@ REOPEN_LATE_HOURS = f"""
     INSERT INTO tasks_api_reopenedhours (tenant_id, since, until)
     SELECT DISTINCT progress.tenant_id, {hour_of("task.at")}, {hour_of("task.at")}
     FROM tasks_api_rollupprogress progress JOIN (
-        SELECT tenant_id, ended_at, coalesce(once_at, last_fire_at) AS at
-        FROM tasks_api_task
-        WHERE {IS_ENDED_LATE} AND surface <> 'notices' AND tenant_id = %(tenant)s
+        {_LATE_TASKS} AND tenant_id = %(tenant)s
     ) task ON task.tenant_id = progress.tenant_id
     WHERE task.ended_at >= progress.closed_until
         AND task.at >= progress.closed_from AND task.at < progress.closed_until
