@@ -16,6 +16,7 @@ from tasks_api.domain.schedules import Cron, Interval
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 DAY = Horizon(NOW, NOW + 24 * HOUR, NOW)
+WEEK = Horizon(NOW, NOW + 7 * 24 * HOUR, NOW)
 
 
 def hourly(size: int, second: int = 0, window: int = 0) -> Load:
@@ -52,6 +53,14 @@ def test_seconds_that_are_busy_in_one_hour_of_the_day_are_left_free() -> None:
     found = choose_places(hourly(2), nightly, rate=4, longest=3599, horizon=DAY)
 
     assert found == (60, [40, 41])
+
+
+def test_seconds_that_are_busy_on_one_day_of_the_week_are_left_free() -> None:
+    weekly = [Load(1, Cron("0 3 * * sat"), 0), Load(59, Cron("0 9 * * fri"), 58)]
+
+    found = choose_places(hourly(1), weekly, rate=4, longest=3599, horizon=WEEK)
+
+    assert found == (60, [58])
 
 
 @settings(max_examples=60, deadline=None)

@@ -41,6 +41,12 @@ def midnight(ago: timedelta) -> datetime:
     return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+@pytest.fixture(autouse=True)
+def _usual_days(transactional_db: None) -> None:
+    """Make the days around today, which other tests may have dropped."""
+    partitions.make_days(now=timezone.now())
+
+
 @pytest.fixture
 def days() -> Iterator[None]:
     """The days of the last two months, dropped again for the tests that need none."""
@@ -109,8 +115,6 @@ def has_day(at: datetime) -> bool:
 
 def test_days_are_made_ahead_once(db: None) -> None:
     now = timezone.now()
-    # Another test may have dropped days.
-    partitions.make_days(now=now)
     assert partitions.count_days_ahead(now=now) >= partitions.DAYS_AHEAD
 
     partitions.make_days(now=now + 20 * DAY)
