@@ -112,9 +112,12 @@ def horizon_from(start: datetime, loads: Sequence[Load]) -> Horizon:
     them has begun.
     """
     end = start + WEEK
-    repeats = lcm(*(_period_of(each.schedule) // SECOND for each in loads)) * SECOND
-    if repeats >= WEEK:
-        return Horizon(start, end, start)
+    seconds = 1
+    for load in loads:
+        seconds = lcm(seconds, _period_of(load.schedule) // SECOND)
+        if seconds >= WEEK // SECOND:
+            return Horizon(start, end, start)
+    repeats = seconds * SECOND
     begins = (each.schedule.first_from(start) for each in loads)
     latest = max((at for at in begins if at is not None and at < end), default=start)
     end = min(end, latest + 2 * repeats)

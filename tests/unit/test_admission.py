@@ -245,6 +245,14 @@ def test_a_collision_with_a_weekly_burst_is_seen_a_week_ahead() -> None:
     assert verdict.at == datetime(2026, 11, 27, 9, tzinfo=UTC)
 
 
+def test_many_intervals_that_never_meet_again_are_judged_for_a_week() -> None:
+    many = [Load(1, Interval(NOW, HOUR + timedelta(seconds=n))) for n in range(1000)]
+
+    horizon = horizon_from(NOW, many)
+    assert (horizon.start, horizon.end) == (NOW, NOW + timedelta(weeks=1))
+    assert judge(LoadChange(many[1:], many[:1]), PER_SECOND, now=NOW).fits
+
+
 def test_tasks_that_begin_in_a_year_are_judged_when_they_begin() -> None:
     start = NOW + timedelta(days=365)
 
