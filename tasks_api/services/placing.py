@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -10,11 +10,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from accounts.models import User
-from tasks_api.domain import effort
 from tasks_api.domain.admission import longest_window
 from tasks_api.domain.guard import host_of
 from tasks_api.domain.lines import Load, horizon_from, start_of_horizon
-from tasks_api.domain.places import choose_places
+from tasks_api.domain.places import Neighbours
 from tasks_api.domain.schedules import Once, Schedule, with_offset
 from tasks_api.domain.specs import TaskSpec
 from tasks_api.services import lane_loads
@@ -93,21 +92,17 @@ def _place_beside(
     new = [Load(len(indexes), schedule) for schedule, indexes in by_schedule.items()]
     since = start_of_horizon(new, now=now) or now
     others = _read_others(owner, beside, since, now, stored)
-    horizon = horizon_from(since, [*others, *new])
-    rate = beside.lane.capacity.rate if beside.lane else _RATE_WITHOUT_LANE
+    neighbours = Neighbours(
+        others,
+        rate=beside.lane.capacity.rate if beside.lane else _RATE_WITHOUT_LANE,
+        horizon=horizon_from(since, [*others, *new]),
+    )
     for load, indexes in zip(new, by_schedule.values(), strict=True):
-        effort.spend(len(others))
-        window, offsets = choose_places(
-            load, others, rate=rate, longest=longest_window(load), horizon=horizon
-        )
+        window, offsets = neighbours.place(load, longest=longest_window(load))
         for index, offset in zip(indexes, offsets, strict=True):
             spec, task = placed[index]
             chosen = replace(spec, spread=window, spread_offset=offset)
             placed[index] = Wanted(chosen, task)
-        others += (
-            Load(size, with_offset(load.schedule, offset))
-            for offset, size in Counter(offsets).items()
-        )
 
 
 def _read_others(

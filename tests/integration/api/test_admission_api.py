@@ -185,6 +185,37 @@ def test_a_task_without_a_lane_avoids_those_of_its_host(api: APIClient) -> None:
     assert [*shown] == [0, 1, 2, 0]
 
 
+@pytest.mark.parametrize(
+    "crons",
+    [
+        [f"@every {seconds}s" for seconds in range(3600, 3900)],
+        [f"{n % 60} {n // 60} * * *" for n in range(1000)],
+    ],
+    ids=["intervals", "crons"],
+)
+@pytest.mark.parametrize("changes", [{}, {"spread": "auto"}], ids=["at once", "auto"])
+def test_many_tasks_with_different_schedules_are_judged(
+    api: APIClient, crons: list[str], changes: dict[str, Any]
+) -> None:
+    wanted = [hourly(cron=cron, **changes) for cron in crons]
+
+    answer = api.post("/tasks/bulk/", wanted, format="json")
+
+    assert answer.status_code == 201, answer.json()
+    created(api, wanted[0])
+
+
+def test_automatic_spreads_that_take_too_long_are_refused(api: APIClient) -> None:
+    seconds = range(3600, 4600)
+    wanted = [hourly(cron=f"@every {each}s", spread="auto") for each in seconds]
+
+    answer = api.post("/tasks/bulk/", wanted, format="json")
+
+    assert answer.status_code == 400
+    assert "ask for less at once" in answer.json()["error"]["message"]
+    assert not Task.objects.exists()
+
+
 @pytest.mark.parametrize("value", ["Auto", "", "60", -1, True, 1.5, [], {}])
 def test_a_spread_is_a_number_or_auto(api: APIClient, value: object) -> None:
     answer = api.post("/tasks/", hourly(spread=value), format="json")
