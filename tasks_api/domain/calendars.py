@@ -28,7 +28,7 @@ MIN_MOVING_INTERVAL = 3600
 # leaves out whole stretches at once, so these are ten years of a daily task.
 MAX_LEFT_OUT = 4000
 MAX_JOINED = 100
-_FIRST = datetime(1, 1, 3, tzinfo=UTC)
+_FIRST, _LAST = datetime(1, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
 _PACE_UNITS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -192,10 +192,11 @@ class OnCalendars:
             since = moment - self.offset
         except OverflowError:
             since = _FIRST
-        found = self._first_moved(since) if self.moves else self._first_left(since)
         try:
+            found = self._first_moved(since) if self.moves else self._first_left(since)
             return found and found + self.offset
         except OverflowError:
+            # What is left out ends in the last days of the year 9999.
             return None
 
     def _first_left(self, since: datetime) -> datetime | None:
@@ -227,7 +228,7 @@ class OnCalendars:
         if found is None:
             # Skip what lies so deep in what is left out that no move leads out of it.
             since = at if self._is_forward else _earlier(at)
-            until = at + MAX_SHIFT if self._is_forward else at + MICROSECOND
+            until = _later(at) if self._is_forward else at + MICROSECOND
             end = self.rules.end_of_left_out(since, until)
             if end is None:
                 return None
@@ -274,7 +275,7 @@ class OnCalendars:
         if self.grid.first_from(at) == at and self.rules.left_out(at) is None:
             return None
         since = _earlier(at) if self._is_forward else at
-        until = at if self._is_forward else at + MAX_SHIFT
+        until = at if self._is_forward else _later(at)
         for each in self._grid_times(since, until):
             found = self.fate(each)
             if found.at == at:
@@ -313,3 +314,8 @@ class OnCalendars:
 def _earlier(moment: datetime) -> datetime:
     """Return the moment from which a fire time could move to this one."""
     return max(moment, _FIRST + MAX_SHIFT) - MAX_SHIFT
+
+
+def _later(moment: datetime) -> datetime:
+    """Return the moment up to which a fire time could move from this one, or to it."""
+    return min(moment, _LAST - MAX_SHIFT) + MAX_SHIFT

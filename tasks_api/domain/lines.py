@@ -17,6 +17,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from tasks_api.domain.schedules import (
+    FOREVER,
     MICROSECOND,
     Cron,
     Interval,
@@ -96,13 +97,14 @@ class _Event(NamedTuple):
 def start_of_horizon(new: Iterable[Load], *, now: datetime) -> datetime | None:
     """Return the moment from which new loads can make a line longer; None for never.
 
-    It is now, or a day before they fire for the first time if that is a week away.
+    It is now, or a day before they fire for the first time if that is a week away. The
+    year 9999 does not count: a week after its last fire times there is no moment.
     """
     coming = (first_after(each.schedule, now) for each in new)
     first = min((at for at in coming if at is not None), default=None)
     if first is None:
         return None
-    return now if first < now + WEEK else first - DAY
+    return now if first < now + WEEK else min(first, FOREVER) - DAY
 
 
 def horizon_from(start: datetime, loads: Sequence[Load]) -> Horizon:

@@ -19,7 +19,7 @@ WINDOWS = (60, 300, 900, 3600)
 # The most moments of a schedule that are looked at: the minutes of a week.
 MAX_MOMENTS = 10_080
 # The most moments of the neighbours that are looked at, the first ones.
-MAX_NEIGHBOURING_MOMENTS = 250_000
+MAX_NEIGHBOURING_MOMENTS = 100_000
 # So many moments are looked at, or sorted, in the time of one step of `effort`.
 LOOKS_IN_STEP, SORTED_IN_STEP = 5, 250
 _PER_SECOND = 1_000_000

@@ -165,9 +165,11 @@ def read_cron(
     if zone and read.zone and zone != read.zone:
         raise ScheduleError(f"It names two time zones, {read.zone} and {zone}.")
     if read.every is not None:
-        schedule: Cron | Interval = Interval(
-            (start or now) + read.every, read.every, end
-        )
+        try:
+            first = (start or now) + read.every
+        except OverflowError:
+            raise ScheduleError("It never fires again.") from None
+        schedule: Cron | Interval = Interval(first, read.every, end)
     else:
         assert read.fields is not None
         schedule = Cron(

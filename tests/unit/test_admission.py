@@ -263,6 +263,14 @@ def test_tasks_that_begin_in_a_year_are_judged_when_they_begin() -> None:
     assert (verdict.at, verdict.smallest_spread) == (start, 500)
 
 
+def test_tasks_that_begin_at_the_end_of_the_calendar_are_judged() -> None:
+    last = datetime(9999, 12, 31, 23, tzinfo=UTC)
+
+    for schedule in (Interval(last, HOUR), Cron("0 * * * *", start=last)):
+        change = LoadChange([hourly(1)], [Load(10_000, schedule)])
+        assert judge(change, PER_SECOND, now=NOW).fits
+
+
 def test_tasks_that_never_fire_again_fit() -> None:
     over = Load(10_000, Interval(NOW - HOUR, HOUR, NOW - MINUTE))
 

@@ -290,6 +290,22 @@ def test_a_schedule_that_meets_its_calendar_on_no_day_never_fires() -> None:
     assert first_after(schedule, datetime(2026, 2, 1, tzinfo=UTC)) is None
 
 
+@pytest.mark.parametrize("on_excluded", OnExcluded)
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/New_York"])
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59Z", "9999-12-31T09:00:00Z"])
+def test_what_is_left_out_for_ever_never_fires(
+    on_excluded: OnExcluded, zone: str, end: str
+) -> None:
+    always = calendar(ranges=[{"from": "2026-01-01T00:00:00Z", "to": end}], zone=zone)
+    schedule = OnCalendars(
+        Cron("0 9 * * *", zone), CalendarRules((always,), on_excluded=on_excluded)
+    )
+
+    found = first_after(schedule, datetime(2026, 2, 1, tzinfo=UTC))
+
+    assert found is None or found >= datetime(9999, 12, 31, tzinfo=UTC)
+
+
 def test_a_weekend_of_seconds_is_left_out_at_once() -> None:
     rules = CalendarRules(exclude=(calendar(weekdays=["sat", "sun"]),))
     schedule = OnCalendars(EVERY_SECOND, rules)

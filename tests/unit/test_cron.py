@@ -227,6 +227,11 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(text: str, named: str) -
     assert str(refused.value).endswith(".")
 
 
+def test_a_first_fire_time_after_the_year_9999_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="never fires again"):
+        read_cron("@every 17h", now=NOON, start=datetime(9999, 12, 31, 9, tzinfo=UTC))
+
+
 @given(st.text(alphabet="*/,-?#@L0123456789 =TZCRON_evrymhs\x00٣", max_size=40))
 @example("@every 1e5s")
 @example("@every ٣s")
