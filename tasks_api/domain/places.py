@@ -63,9 +63,9 @@ class Neighbours:
         self._due: defaultdict[int, list[_Due]] = defaultdict(list)
         self._newest = _Placed([], [])
         all_due = merge(*(self._due_of(load) for load in loads))
-        for number, due in enumerate(islice(all_due, MAX_NEIGHBOURING_MOMENTS)):
-            if number % LOOKS_IN_STEP == 0:
-                effort.spend(1)
+        first_due = list(islice(all_due, MAX_NEIGHBOURING_MOMENTS))
+        effort.spend(len(first_due) // LOOKS_IN_STEP)
+        for due in first_due:
             self._due[due.length.bit_length()].append(due)
 
     def place(self, wanted: Load, *, longest: int) -> Places:
